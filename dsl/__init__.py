@@ -1,0 +1,58 @@
+"""What a rule is: the language, its types, rewriting and printing. Needs numpy, never torch.
+
+Example:
+    >>> from evoptim.dsl import load
+    >>> print(load("lion").text)  # doctest: +ELLIPSIS
+    def lion(w, g, m, *, lr=1e-4, beta1=0.9, beta2=0.99, weight_decay=0):
+        ...
+"""
+
+from .canonical import canonical_hash, canonicalize, used_buffers
+from .check import check
+from .domains import Domain
+from .errors import Problem, RuleError, Span, UserError
+from .kinds import Kind, Type
+from .latex import latex, to_sympy
+from .library import load, rule_names
+from .lower import Graph, lower
+from .node import Node, const, name
+from .ops import OPS, Op, Reduce
+from .parse import parse, parse_file, rule
+from .reference import Reference
+from .rule import Assign, Buffer, Hyper, If, Rule, Statement
+
+__all__ = [
+    "OPS",
+    "Assign",
+    "Buffer",
+    "Domain",
+    "Graph",
+    "Hyper",
+    "If",
+    "Kind",
+    "Node",
+    "Op",
+    "Problem",
+    "Reduce",
+    "Reference",
+    "Rule",
+    "RuleError",
+    "Span",
+    "Statement",
+    "Type",
+    "UserError",
+    "canonical_hash",
+    "canonicalize",
+    "check",
+    "const",
+    "latex",
+    "load",
+    "lower",
+    "name",
+    "parse",
+    "parse_file",
+    "rule",
+    "rule_names",
+    "to_sympy",
+    "used_buffers",
+]

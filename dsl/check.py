@@ -1,0 +1,317 @@
+"""Is a rule well formed? Names, kinds, branches and returns; every problem at once.
+
+The checker works on the IR, so the same code judges rules from text and rules that the search made.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from .errors import Problem, Span
+from .kinds import Kind, Type
+from .node import Node
+from .ops import MATRIX_REDUCTIONS, OPS, Op, Reduce, reducible, result_kind
+from .rule import Assign, Buffer, If, Path, Rule, Spans
+
+RESERVED = frozenset(
+    "w g t matrix step torch math params betas maximize foreach capturable differentiable fused self group state "
+    "init row col scalar tensor log uniform one_minus_log choice".split()
+)
+"""Names with a meaning of their own in rules or in generated code."""
+
+
+def check(rule: Rule) -> list[Problem]:
+    """Every problem of a rule; an empty list means that it is valid."""
+    return _Checker(rule).run()
+
+
+def types(rule: Rule) -> dict[str, Type]:
+    """The type of every name at the end of a valid rule, buffers as declared."""
+    checker = _Checker(rule)
+    checker.run()
+    return checker.env
+
+
+class _Checker:
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.env: dict[str, Type] = dict(rule.leaves)
+        self.partial: dict[str, str] = {}  # names that only one branch defines
+        self.problems: list[Problem] = []
+        self.in_matrix = False
+        self.in_branch = False
+        self.spans: Spans | None = None
+        self.context: Assign | None = None
+        self.memo: dict[Node, Type | None] = {}
+
+    def run(self) -> list[Problem]:
+        self._signature()
+        for statement in self.rule.body:
+            if isinstance(statement, If):
+                self._if(statement)
+            else:
+                self._assign(statement)
+        self._returns()
+        return self.problems
+
+    # signature
+
+    def _signature(self) -> None:
+        seen: set[str] = set()
+        buffers = [(b.name, "buffer") for b in self.rule.buffers]
+        for name, what in (*buffers, *((h.name, "hyperparameter") for h in self.rule.hypers)):
+            if name in seen:
+                self._report(f"the name {name!r} is declared twice", "distinct names", "rename one", self.rule.return_span)
+            seen.add(name)
+            self._reserved(name, what, None)
+
+    def _reserved(self, name: str, what: str, span: Span | None) -> None:
+        taken_op = name in OPS
+        if taken_op or (name in RESERVED and not (what == "variable" and name in ("w", "g"))):
+            meaning = "an operation" if taken_op else "reserved"
+            self._report(f"{what} {name!r} is {meaning} in the language", "a name of its own", "rename it", span)
+
+    # statements
+
+    def _assign(self, statement: Assign) -> None:
+        self.context, self.spans = statement, statement.spans
+        result = self.infer(statement.value)
+        target = statement.target
+        leaf = self.rule.leaves.get(target)
+        if leaf is not None and leaf.kind == Kind.HOST:
+            self._report(
+                f"assignment to {'the step t' if target == 't' else f'hyperparameter {target!r}'}",
+                "a variable or a buffer",
+                "choose another name",
+                statement.target_span,
+            )
+            return
+        if leaf is None:
+            self._reserved(target, "variable", statement.target_span)
+        self.partial.pop(target, None)
+        self.env[target] = result or Type(Kind.HOST)
+        if result is None:
+            self.partial[target] = ""  # known to be broken: say nothing more about it
+        self.memo = {}
+
+    def _if(self, statement: If) -> None:
+        before, before_partial = dict(self.env), dict(self.partial)
+        self.in_branch, self.in_matrix = True, True
+        for assign in statement.then:
+            self._assign(assign)
+        then, then_partial = self.env, self.partial
+        self.env, self.partial, self.in_matrix, self.memo = before, before_partial, False, {}
+        for assign in statement.other:
+            self._assign(assign)
+        self.in_branch = False
+        self._merge(then, then_partial)
+        self.memo = {}
+
+    def _merge(self, then: dict[str, Type], then_partial: dict[str, str]) -> None:
+        """Join what the branches define; a name that only one of them defines is not usable after them."""
+        other, other_partial = self.env, self.partial
+        self.env = {}
+        self.partial = then_partial | other_partial
+        for name in then | other:
+            if name in then and name in other:
+                a, b = then[name], other[name]
+                self.env[name] = Type(a.kind | b.kind, a.boolean or b.boolean)
+            else:
+                self.env[name] = then.get(name) or other[name]
+                self.partial.setdefault(name, "if matrix:" if name in then else "else:")
+
+    def _returns(self) -> None:
+        expected = ["w", *(b.name for b in self.rule.buffers)]
+        got = self.rule.returns
+        self.context, self.spans = None, None
+        if not got:
+            if self.rule.return_spans is None:
+                self._report("no return", ", ".join(expected), "return them", None)
+            return  # the reader has said so
+        if len(got) != len(expected):
+            self._report(
+                f"return of {len(got)} values",
+                f"{len(expected)}: the new parameter and then every buffer, {', '.join(expected)}",
+                f"write return {', '.join(expected)}",
+                self.rule.return_span,
+            )
+        slots = [Buffer("w"), *self.rule.buffers]
+        for index, (node, slot) in enumerate(zip(got, slots, strict=False)):
+            self.spans = self.rule.return_spans[index] if self.rule.return_spans else None
+            self._return(node, slot)
+
+    def _return(self, node: Node, slot: Buffer) -> None:
+        # a row buffer is handed on by name: it only exists for matrices
+        by_name = node.op == "name" and slot.kind in (Kind.ROW, Kind.COL) and node.value not in self.partial
+        result = self.env.get(str(node.value)) if by_name else None
+        result = result or self.infer(node)
+        what = "parameter" if slot.name == "w" else f"{slot.kind.label} buffer"
+        if result is None:
+            return
+        if result.boolean:
+            self._report(f"a condition returned for {what} {slot.name!r}", "numbers", "use where(c, 1, 0)", self._at(()))
+        elif not result.kind.fits(slot.kind):
+            self._report(
+                f"a {result} returned for {what} {slot.name!r}",
+                f"a {slot.kind.label} or what broadcasts to it",
+                _reduction_remedy(result.kind, slot.kind, slot.name),
+                self._at(()),
+            )
+
+    # expressions
+
+    def infer(self, node: Node, path: Path = ()) -> Type | None:
+        """The type of an expression, or None after a problem in it."""
+        if node in self.memo:
+            return self.memo[node]
+        result = self._infer(node, path)
+        self.memo[node] = result
+        return result
+
+    def _infer(self, node: Node, path: Path) -> Type | None:
+        if node.op == "const":
+            return Type(Kind.HOST)
+        if node.op == "name":
+            return self._name(str(node.value), path)
+        op = OPS.get(node.op)
+        if op is None:
+            if node.op != "error":
+                self._report(f"unknown operation {node.op!r}", "a row of the op table", "register it", self._at(path))
+            return None
+        arguments = [self.infer(a, (*path, i)) for i, a in enumerate(node.args)]
+        known = [a for a in arguments if a is not None]
+        if len(known) != len(arguments):
+            return None
+        if len(known) != op.arity:
+            self._report(f"{op.name} with {len(known)} arguments", op.signature, op.doc, self._at(path))
+            return None
+        return self._result(op, known, path)
+
+    def _name(self, identifier: str, path: Path) -> Type | None:
+        if identifier in self.partial:
+            branch = self.partial[identifier]
+            if branch:
+                self._report(
+                    f"{identifier!r} is defined only under {branch!r}",
+                    "a name that both branches define",
+                    "define it in the other branch too, or before the branch",
+                    self._at(path),
+                )
+            return None
+        known = self.env.get(identifier)
+        if known is None:
+            self._report(*_unknown(identifier, self.env), self._at(path))
+            return None
+        if known.kind in (Kind.ROW, Kind.COL, Kind.PLANE) and not self.in_matrix:
+            self._needs_matrix(f"{identifier!r} (a {known.kind.label})", path)
+            return None
+        return known
+
+    def _needs_matrix(self, what: str, path: Path) -> None:
+        self._report(
+            f"{what} used where the parameter may not be a matrix",
+            "rows and columns only under if matrix:",
+            "put it into the branch if matrix:, and say in else: what vectors do",
+            self._at(path),
+        )
+
+    def _result(self, op: Op, arguments: list[Type], path: Path) -> Type | None:
+        for i, argument in enumerate(arguments):
+            wanted = op.condition and i == 0
+            if argument.boolean != wanted:
+                got = "a condition" if argument.boolean else "a number"
+                expected = "a condition such as x > 0" if wanted else "a number"
+                self._report(
+                    f"{got} as {op.args[i]} of {op.name}",
+                    expected,
+                    "turn a condition into numbers with where(c, 1, 0)" if argument.boolean else "compare it: x > 0",
+                    self._at((*path, i)),
+                )
+                return None
+        kinds = [a.kind for a in arguments]
+        if op.reduce is not None and not self._reduction(op, kinds, path):
+            return None
+        if op.derived and op.reduce is None and (axis := reduction_of(op)) is not None:
+            return self._derived_reduction(op, axis, kinds, path)
+        return Type(result_kind(op, kinds), op.comparison)
+
+    def _derived_reduction(self, op: Op, axis: Reduce, kinds: list[Kind], path: Path) -> Type | None:
+        base = OPS[{"tensor": "sum", "row": "row_sum", "col": "col_sum", "global": "global_sum"}[axis.value]]
+        joined = Kind.HOST
+        for kind in kinds:
+            joined |= kind
+        if not self._reduction(base, [joined], path, op.name):
+            return None
+        return Type(result_kind(base, [joined]))
+
+    def _reduction(self, op: Op, kinds: list[Kind], path: Path, shown: str = "") -> bool:
+        shown = shown or op.name
+        if op.reduce in MATRIX_REDUCTIONS and not self.in_matrix:
+            self._needs_matrix(shown, path)
+            return False
+        if op.reduce is Reduce.GLOBAL and self.in_branch:
+            self._report(
+                f"{shown} inside a branch",
+                "values over all parameters outside if matrix:",
+                "compute its argument in the branches and reduce after them",
+                self._at(path),
+            )
+            return False
+        if not reducible(op, kinds[0]):
+            self._report(
+                f"{shown} of a {kinds[0].label}",
+                "something with entries to reduce",
+                "use the value as it is",
+                self._at(path),
+            )
+            return False
+        return True
+
+    # reporting
+
+    def _at(self, path: Path) -> Span | None:
+        return self.spans.get(path) if self.spans is not None else None
+
+    def _report(self, message: str, expected: str, remedy: str, span: Span | None) -> None:
+        from .printer import assignment
+
+        context = assignment(self.context) if span is None and self.context is not None else ""
+        self.problems.append(Problem(message, expected, remedy, span, context))
+
+
+def reduction_of(op: Op) -> Reduce | None:
+    """What a derived op reduces over, by its definition; None when it is elementwise."""
+    if op.name not in _reductions:
+        from .derived import definition
+
+        axes = {OPS[n.op].reduce for n in definition(op).walk() if n.op in OPS} - {None}
+        _reductions[op.name] = next(iter(axes), None)
+    return _reductions[op.name]
+
+
+_reductions: dict[str, Reduce | None] = {}
+
+
+def _unknown(identifier: str, env: Iterable[str]) -> tuple[str, str, str]:
+    if identifier == "matrix":
+        return ("'matrix' as a value", "it only stands in if matrix:", "use a branch")
+    if identifier in OPS:
+        op = OPS[identifier]
+        return (f"operation {identifier!r} as a value", op.signature, "call it with its arguments")
+    known = sorted(env)
+    match = difflib.get_close_matches(identifier, known, n=1)
+    remedy = f"did you mean {match[0]!r}?" if match else "define it first, or add it to the signature"
+    if identifier == "t":
+        remedy = "add t to the positional arguments"
+    return (f"unknown name {identifier[:40]!r}", "one of " + ", ".join(known), remedy)
+
+
+def _reduction_remedy(got: Kind, wanted: Kind, buffer: str) -> str:
+    if wanted == Kind.ROW:
+        return "reduce it with row_mean(x)" if got == Kind.TENSOR else f"declare {buffer} with another kind"
+    if wanted == Kind.COL:
+        return "reduce it with col_mean(x)" if got == Kind.TENSOR else f"declare {buffer} with another kind"
+    if wanted == Kind.SCALAR:
+        return f"reduce it with mean(x) or norm(x), or declare {buffer}: {got.label}"
+    return f"reduce it with global_mean(x) or global_norm(x), or declare {buffer}: {got.label}"

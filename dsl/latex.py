@@ -1,0 +1,118 @@
+"""Rules as mathematics: sympy expressions and LaTeX, statement by statement. Imports sympy when called."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from .derived import definition
+from .node import Node
+from .ops import OPS
+from .rule import Assign, If, Rule
+
+_GREEK = {"lr": r"\eta", "eps": r"\epsilon", "weight_decay": r"\lambda", "w": r"\theta", "momentum": r"\mu"}
+
+
+def _symbol_name(identifier: str) -> str:
+    """How a name is set: ``beta1`` as a Greek letter with an index, long names upright."""
+    if identifier in _GREEK:
+        return _GREEK[identifier]
+    match = re.fullmatch(r"(alpha|beta|gamma|delta|eps|eta|mu|rho|tau)_?(\d*)", identifier)
+    if match:
+        letter = "epsilon" if match[1] == "eps" else match[1]
+        return rf"\{letter}" + (f"_{{{match[2]}}}" if match[2] else "")
+    match = re.fullmatch(r"([a-zA-Z])_?(\d+)", identifier)
+    if match:
+        return f"{match[1]}_{{{match[2]}}}"
+    if len(identifier) == 1:
+        return identifier
+    return r"\mathrm{" + identifier.replace("_", r"\_") + "}"
+
+
+def to_sympy(node: Node, names: dict[str, Any] | None = None) -> Any:
+    """An expression in sympy; names become real symbols unless ``names`` gives them another meaning.
+
+    Derived ops are expanded by their definition, reductions become undefined functions.
+    """
+    import sympy
+
+    names = names if names is not None else {}
+    if node.op == "const":
+        assert isinstance(node.value, float)
+        value = node.value
+        return sympy.Integer(int(value)) if value == int(value) and abs(value) < 1e15 else sympy.Float(repr(value))
+    if node.op == "name":
+        identifier = str(node.value)
+        return names.get(identifier) or sympy.Symbol(identifier, real=True)
+    op = OPS[node.op]
+    arguments = [to_sympy(a, names) for a in node.args]
+    if op.derived:
+        return to_sympy(definition(op), dict(zip(op.args, arguments, strict=True)))
+    if op.sympy is None:
+        return sympy.Function(op.name)(*arguments)
+    return op.sympy(sympy, *arguments)
+
+
+class _Names:
+    """Which time index a name carries: old buffers are at t-1, what has been assigned is at t."""
+
+    def __init__(self, rule: Rule) -> None:
+        import sympy
+
+        self.carried = {"w", *(b.name for b in rule.buffers)}
+        self.symbols: dict[str, Any] = {}
+        for identifier, kind in rule.leaves.items():
+            base = _symbol_name(identifier)
+            index = "_{t-1}" if identifier in self.carried else "_{t}" if identifier == "g" else ""
+            self.symbols[identifier] = sympy.Symbol(_join(base, index), real=True)
+            del kind
+
+    def assign(self, identifier: str) -> str:
+        import sympy
+
+        text = _join(_symbol_name(identifier), "_{t}")
+        self.symbols[identifier] = sympy.Symbol(text, real=True)
+        return text
+
+
+def _join(base: str, index: str) -> str:
+    """Put a time index on a symbol that may have an index already: ``x_{1}`` becomes ``x_{1,t}``."""
+    if index and base.endswith("}") and "_{" in base and not base.startswith(r"\mathrm"):
+        return base[:-1] + "," + index[2:]
+    return base + index
+
+
+def latex(rule: Rule) -> str:
+    r"""The update as an ``aligned`` block, one line per statement, with time indices and conventional letters.
+
+    Buffers carry the index t-1 until they are assigned; w is set as \theta, lr as \eta, weight_decay as \lambda.
+    """
+    names = _Names(rule)
+    lines: list[str] = []
+    for statement in rule.body:
+        if isinstance(statement, If):
+            lines.append(r"&\textbf{if matrix:}")
+            before = dict(names.symbols)
+            lines += [_line(a, names, r"\quad ") for a in statement.then]
+            after = dict(names.symbols)
+            names.symbols = before
+            lines.append(r"&\textbf{else:}")
+            lines += [_line(a, names, r"\quad ") for a in statement.other]
+            names.symbols = after | names.symbols
+        else:
+            lines.append(_line(statement, names))
+    for slot, node in zip(("w", *(b.name for b in rule.buffers)), rule.returns, strict=True):
+        if not (node.op == "name" and node.value == slot):
+            lines.append(_line(Assign(slot, node), names))
+    return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+
+
+def _line(assign: Assign, names: _Names, indent: str = "") -> str:
+    import sympy
+    from sympy.printing.latex import LatexPrinter
+
+    expression = to_sympy(assign.value, names.symbols)
+    printer = LatexPrinter({"symbol_names": {s: s.name for s in expression.free_symbols}, "mul_symbol": None})
+    del sympy
+    right = printer.doprint(expression)
+    return f"&{indent}{names.assign(assign.target)} = {right}"

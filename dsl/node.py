@@ -1,0 +1,102 @@
+"""The one expression node: immutable and hash-consed, so that equality is identity.
+
+``Node("const", value=0.5)`` and ``Node("name", value="m")`` are the leaves; every other ``op`` is a
+name in the op table (`dsl.ops`). Source locations live beside the statements, never in a node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from math import copysign
+from typing import Final, TypeAlias
+from weakref import WeakValueDictionary
+
+Value: TypeAlias = float | str | None
+
+_interned: WeakValueDictionary[tuple[object, ...], Node] = WeakValueDictionary()
+
+
+class Node:
+    """An expression. Two nodes with the same op, arguments and value are the same object."""
+
+    __slots__ = ("__weakref__", "_digest", "args", "op", "size", "value")
+
+    op: Final[str]  # type: ignore[misc]  # set once, in __new__
+    args: Final[tuple[Node, ...]]  # type: ignore[misc]
+    value: Final[Value]  # type: ignore[misc]
+    size: Final[int]  # type: ignore[misc]
+    _digest: bytes | None
+
+    def __new__(cls, op: str, args: tuple[Node, ...] = (), value: Value = None) -> Node:
+        """The interned node; makes it if it does not exist yet."""
+        sign = copysign(1.0, value) if isinstance(value, float) else None  # -0.0 is not 0.0
+        key = (op, args, value, sign)
+        node = _interned.get(key)
+        if node is None:
+            node = object.__new__(cls)
+            put = object.__setattr__
+            put(node, "op", op)
+            put(node, "args", args)
+            put(node, "value", value)
+            put(node, "size", 1 + sum(a.size for a in args))
+            put(node, "_digest", None)
+            _interned[key] = node
+        return node
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Node is immutable: cannot set {name!r}")
+
+    def __reduce__(self) -> tuple[type[Node], tuple[str, tuple[Node, ...], Value]]:
+        return Node, (self.op, self.args, self.value)
+
+    def __copy__(self) -> Node:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Node:
+        return self
+
+    def __repr__(self) -> str:
+        if self.op in ("const", "name"):
+            return str(self.value)
+        return f"{self.op}({', '.join(map(repr, self.args))})"
+
+    @property
+    def digest(self) -> bytes:
+        """16 bytes that depend on the structure alone: equal in every process and on every machine."""
+        if self._digest is None:
+            value = self.value.hex() if isinstance(self.value, float) else (self.value or "")
+            h = hashlib.blake2b(f"{self.op}\0{value}\0{len(self.args)}\0".encode(), digest_size=16)
+            for arg in self.args:
+                h.update(arg.digest)
+            object.__setattr__(self, "_digest", h.digest())
+        assert self._digest is not None
+        return self._digest
+
+    def walk(self) -> Iterator[Node]:
+        """Every distinct node below and including this one, arguments before their users."""
+        seen: set[Node] = set()
+        stack: list[tuple[Node, bool]] = [(self, False)]
+        while stack:
+            node, expanded = stack.pop()
+            if expanded:
+                yield node
+            elif node not in seen:
+                seen.add(node)
+                stack.append((node, True))
+                stack.extend((a, False) for a in reversed(node.args))
+
+
+def const(value: float) -> Node:
+    """A constant, held as float64."""
+    return Node("const", value=float(value))
+
+
+def name(identifier: str) -> Node:
+    """A reference to a variable, buffer or hyperparameter."""
+    return Node("name", value=identifier)
+
+
+def names(node: Node) -> set[str]:
+    """The identifiers an expression refers to."""
+    return {str(n.value) for n in node.walk() if n.op == "name"}

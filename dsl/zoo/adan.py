@@ -1,0 +1,15 @@
+def adan(
+    w, g, m, d, n, g_prev: init(g), t, *,
+    lr=1e-3, beta1=0.98, beta2=0.92, beta3=0.99, eps=1e-8, weight_decay=0,
+):
+    """Adan (Xie et al. 2022, arXiv:2208.06677); betas in the convention of the authors' code.
+
+    Weight decay is proximal, the authors' default; adan_noprox has their other form.
+    """
+    dg = g - g_prev
+    m = ema(m, g, beta1)
+    d = ema(d, dg, beta2)
+    n = ema(n, square(g + beta2 * dg), beta3)
+    u = (m / (1 - beta1**t) + beta2 * d / (1 - beta2**t)) / (sqrt(n) / sqrt(1 - beta3**t) + eps)
+    w = (w - lr * u) / (1 + lr * weight_decay)
+    return w, m, d, n, g
