@@ -7,10 +7,11 @@ Example:
         ...
 """
 
-from .canonical import canonical_hash, canonicalize, used_buffers
+from .canonical import canonical_hash, canonicalize, live_names
 from .check import check
 from .domains import Domain
 from .errors import Problem, RuleError, Span, UserError
+from .infer import elementwise, kind_of, live_statements, reduces
 from .kinds import Kind, Type
 from .latex import latex, to_sympy
 from .library import load, rule_names
@@ -45,14 +46,18 @@ __all__ = [
     "canonicalize",
     "check",
     "const",
+    "elementwise",
+    "kind_of",
     "latex",
     "load",
+    "live_names",
+    "live_statements",
     "lower",
     "name",
     "parse",
     "parse_file",
+    "reduces",
     "rule",
     "rule_names",
     "to_sympy",
-    "used_buffers",
 ]

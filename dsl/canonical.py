@@ -16,11 +16,10 @@ VERSION = "evoptim-canonical-1"
 _INLINE = 14  # the size up to which an expression may stand within another one
 
 
-def used_buffers(rule: Rule, graph: Graph, matrix: bool) -> list[Buffer]:
-    """The buffers that a class of parameters needs: read, or changed, by anything that reaches an output."""
-    outputs = graph.matrix if matrix else graph.vector
-    live = _live(rule, outputs)
-    return [b for b in rule.buffers if b.name in live]
+def live_names(rule: Rule) -> set[str]:
+    """The leaves (buffers, hyperparameters, w, g, t) on which the new parameter depends, at once or later."""
+    graph = lower(rule)
+    return _live(rule, graph.vector) | _live(rule, graph.matrix)
 
 
 def _live(rule: Rule, outputs: tuple[Node, ...]) -> set[str]:

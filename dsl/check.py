@@ -16,7 +16,7 @@ from .rule import Assign, Buffer, If, Path, Rule, Spans
 
 RESERVED = frozenset(
     "w g t matrix step torch math params betas maximize foreach capturable differentiable fused self group state "
-    "init row col scalar tensor log uniform one_minus_log choice".split()
+    "init row col scalar tensor global_ log uniform one_minus_log choice".split()
 )
 """Names with a meaning of their own in rules or in generated code."""
 
@@ -313,5 +313,5 @@ def _reduction_remedy(got: Kind, wanted: Kind, buffer: str) -> str:
     if wanted == Kind.COL:
         return "reduce it with col_mean(x)" if got == Kind.TENSOR else f"declare {buffer} with another kind"
     if wanted == Kind.SCALAR:
-        return f"reduce it with mean(x) or norm(x), or declare {buffer}: {got.label}"
-    return f"reduce it with global_mean(x) or global_norm(x), or declare {buffer}: {got.label}"
+        return f"reduce it with mean(x) or norm(x), or declare {buffer}: {got.annotation}"
+    return f"reduce it with global_mean(x) or global_norm(x), or declare {buffer}: {got.annotation}"

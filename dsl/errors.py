@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -20,11 +22,43 @@ class UserError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of one source line; lines count from 1, columns from 0 (as ``ast`` has them)."""
+    """A stretch of one source line; lines count from 1, columns from 0 and in characters."""
 
     line: int
     column: int
     end: int
+
+
+class Source:
+    """A text and its places. ``ast`` counts columns in UTF-8 bytes, messages count them in characters."""
+
+    def __init__(self, text: str) -> None:
+        self.lines = text.split("\n")
+        self._columns: dict[int, list[int]] = {}
+
+    def column(self, line: int, offset: int) -> int:
+        """The column of the character at a byte offset."""
+        text = self.lines[line - 1]
+        if text.isascii():
+            return offset
+        if line not in self._columns:
+            begins = (byte & 0xC0 != 0x80 for byte in text.encode())
+            self._columns[line] = list(itertools.accumulate(begins, initial=0))
+        return self._columns[line][offset]
+
+    def span(self, node: ast.AST) -> Span:
+        """Where a node begins; its end only as far as its first line goes."""
+        line: int = getattr(node, "lineno", 1)
+        column = self.column(line, getattr(node, "col_offset", 0))
+        if getattr(node, "end_lineno", None) != line:
+            return Span(line, column, column + 1)
+        return Span(line, column, self.column(line, getattr(node, "end_col_offset", 0)))
+
+    def snippet(self, node: ast.AST, limit: int = 40) -> str:
+        """The beginning of a node as it was written."""
+        span = self.span(node)
+        end = span.end if getattr(node, "end_lineno", None) == span.line else None
+        return self.lines[span.line - 1][span.column : end][:limit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +95,14 @@ class Problem:
 
 
 _WIDTH = 96
+_SHOWN = 50
 
 
 def _excerpt(line: str, span: Span) -> list[str]:
     """The source line with a caret under the span, cut to a window when the line is long."""
     end = max(span.end, span.column + 1)
     start = max(0, span.column - _WIDTH // 2) if len(line) > _WIDTH else 0
-    window = line[start : start + _WIDTH].replace("\t", " ")
+    window = "".join(c if c.isprintable() else " " for c in line[start : start + _WIDTH])
     carets = "^" * max(1, min(end - start, len(window)) - (span.column - start))
     return [f"    {window}", "    " + " " * (span.column - start) + carets]
 
@@ -78,9 +113,12 @@ class RuleError(UserError):
     def __init__(self, problems: Iterable[Problem], text: str = "", filename: str = "<rule>") -> None:
         place = lambda p: (p.span.line, p.span.column) if p.span else (0, 0)  # noqa: E731 - a sort key
         self.problems = tuple(sorted(problems, key=place))
+        self.text = text
         self.filename = filename
         lines = text.split("\n")
-        super().__init__("\n".join(p.render(lines, filename) for p in self.problems))
+        shown = [p.render(lines, filename) for p in self.problems[:_SHOWN]]
+        more = len(self.problems) - len(shown)
+        super().__init__("\n".join([*shown, *([f"{filename}: and {more} more problems"] if more else [])]))
 
     def __reduce__(self) -> tuple[type[RuleError], tuple[tuple[Problem, ...], str, str]]:
-        return RuleError, (self.problems, "", self.filename)
+        return RuleError, (self.problems, self.text, self.filename)

@@ -34,6 +34,11 @@ class Kind(IntFlag):
         """The name used in the language and in messages, such as ``row``."""
         return _LABELS[int(self)]
 
+    @property
+    def annotation(self) -> str:
+        """How a buffer of this kind is declared: the label, but ``global_`` since ``global`` is a Python keyword."""
+        return "global_" if self is Kind.GLOBAL else self.label
+
     def fits(self, target: Kind) -> bool:
         """Whether a value of this kind broadcasts to ``target``."""
         return int(self) | int(target) == int(target)
@@ -41,7 +46,7 @@ class Kind(IntFlag):
 
 _LABELS = {0: "host", 1: "global", 3: "scalar", 7: "plane", 15: "row", 23: "col", 31: "tensor"}
 
-STATE_KINDS = {k.label: k for k in (Kind.TENSOR, Kind.ROW, Kind.COL, Kind.SCALAR, Kind.GLOBAL)}
+STATE_KINDS = {k.annotation: k for k in (Kind.TENSOR, Kind.ROW, Kind.COL, Kind.SCALAR, Kind.GLOBAL)}
 """The kinds a state buffer can be declared with."""
 
 

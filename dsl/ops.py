@@ -345,11 +345,11 @@ OPS.register(
 )
 
 
-def _derived(name: str, args: str, definition: str, doc: str, *, keep: bool = False) -> None:
-    OPS.register(Op(name=name, args=tuple(args.split()), doc=doc, derived=definition, keep=keep))
+def _derived(name: str, args: str, definition: str, doc: str, *, keep: bool = False, torch: str = "") -> None:
+    OPS.register(Op(name=name, args=tuple(args.split()), doc=doc, derived=definition, keep=keep, torch=torch))
 
 
-_derived("square", "x", "x * x", "x * x", keep=True)
+_derived("square", "x", "x * x", "x * x", keep=True, torch="torch.square({0})")
 _derived("cube", "x", "x * x * x", "x * x * x")
 _derived("reciprocal", "x", "1 / x", "1 / x")
 _derived("cbrt", "x", "sign(x) * abs(x) ** (1 / 3)", "real cube root")

@@ -79,7 +79,7 @@ def infix(name: str, symbol: str, precedence: int, left: tuple[str, int], right:
 def _buffer(buffer: Buffer) -> str:
     if buffer.init:
         return f"{buffer.name}: init({buffer.init})"
-    return buffer.name if buffer.kind == Kind.TENSOR else f"{buffer.name}: {buffer.kind.label}"
+    return buffer.name if buffer.kind == Kind.TENSOR else f"{buffer.name}: {buffer.kind.annotation}"
 
 
 def _domain(domain: Domain) -> str:

@@ -5,8 +5,8 @@ def adafactor_paper(
     """Adafactor as the paper prints it (Shazeer and Stern 2018, arXiv:1804.04235, algorithms 4 and 5).
 
     Relative step sizes, update clipping, no momentum, no decay; lr is the cap of rho_t = min(lr, 1/sqrt(t)).
-    Means stand for the paper's sums, which leaves r * c / mean(r) the same; on more than two dimensions the
-    last two are factored.
+    Means stand for the paper's sums, which leaves r * c / mean(r) the same; its root is taken factor by factor,
+    because two factors of 1e-30 underflow in float32. On more than two dimensions the last two are factored.
     """
     rho = min(lr, 1 / sqrt(t))
     alpha = max(eps2, rms(w)) * rho
@@ -15,10 +15,10 @@ def adafactor_paper(
     if matrix:
         r = ema(r, row_mean(g2), b)
         c = ema(c, col_mean(g2), b)
-        v_hat = r * c / col_mean(r)
+        root = sqrt(r / col_mean(r)) * sqrt(c)
     else:
         v = ema(v, g2, b)
-        v_hat = v
-    u = g / sqrt(v_hat)
+        root = sqrt(v)
+    u = g / root
     w = w - alpha * u / max(1, rms(u) / d)
     return w, r, c, v

@@ -1,0 +1,88 @@
+"""How a rule looks as a ``torch.optim.Optimizer``: class name, constructor arguments, limits."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from evoptim.dsl import Hyper, Rule, UserError
+from evoptim.dsl.printer import number
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One constructor argument and group key: a hyperparameter, or the tuple ``betas`` of several."""
+
+    name: str
+    members: tuple[Hyper, ...]
+
+    @property
+    def is_tuple(self) -> bool:
+        return self.name == "betas"
+
+    @property
+    def default(self) -> str:
+        values = [python_number(h.default) for h in self.members]
+        return f"({', '.join(values)})" if self.is_tuple else values[0]
+
+    @property
+    def annotation(self) -> str:
+        if self.is_tuple:
+            return f"tuple[{', '.join(['float'] * len(self.members))}]"
+        return "float | Tensor" if self.name == "lr" else "float"
+
+
+def python_number(value: float) -> str:
+    """A float literal: 0.0 and not 0, so that a reader sees the type."""
+    text = number(value)
+    return f"{text}.0" if text.lstrip("-").isdigit() else text
+
+
+def arguments(rule: Rule) -> tuple[Argument, ...]:
+    """The constructor's arguments, ``lr`` first; ``beta1, beta2, ...`` become torch's ``betas``."""
+    betas = _betas(rule)
+    out: list[Argument] = []
+    for hyper in sorted(rule.hypers, key=lambda h: h.name != "lr"):
+        if hyper not in betas:
+            out.append(Argument(hyper.name, (hyper,)))
+        elif hyper is betas[0]:
+            out.append(Argument("betas", betas))
+    return tuple(out)
+
+
+def _betas(rule: Rule) -> tuple[Hyper, ...]:
+    """The hyperparameters beta1, beta2, ... where there are two or more in an unbroken row."""
+    by_name = {h.name: h for h in rule.hypers}
+    out: list[Hyper] = []
+    while (hyper := by_name.get(f"beta{len(out) + 1}")) is not None:
+        out.append(hyper)
+    return tuple(out) if len(out) > 1 else ()
+
+
+def requirements(argument: Argument) -> Iterator[tuple[str, str, str]]:
+    """What the constructor refuses: the condition that must hold, what to call the value, the value."""
+    for index, hyper in enumerate(argument.members):
+        value = f"betas[{index}]" if argument.is_tuple else hyper.name
+        if hyper.name.startswith("beta") and hyper.name[4:].isdigit():
+            what = f"beta parameter at index {index}" if argument.is_tuple else f"{hyper.name} value"
+            yield f"0.0 <= {value} < 1.0", what, value
+        elif hyper.name == "lr":
+            yield "0.0 <= lr", "learning rate", "lr"
+        elif hyper.name in ("weight_decay", "momentum") or hyper.name.startswith("eps"):
+            label = {"eps": "epsilon"}.get(hyper.name, hyper.name)
+            yield f"0.0 <= {value}", f"{label} value", value
+        else:
+            yield f"math.isfinite({value})", f"{hyper.name} value", value
+
+
+def class_name(rule: Rule, wanted: str | None = None) -> str:
+    """The class's name: as the docstring begins (``AdamW (Loshchilov ...)``) if that spells the rule's name."""
+    if wanted is not None:
+        if not wanted.isidentifier() or keyword.iskeyword(wanted):
+            raise UserError(f"{wanted!r} cannot name a class", "give a Python identifier, such as MyOptimizer")
+        return wanted
+    first = rule.doc.split(" ", 1)[0].rstrip(":,.")
+    if first.isidentifier() and first.casefold() == rule.name.replace("_", "").casefold() and first[:1].isupper():
+        return first
+    return "".join(part[:1].upper() + part[1:] for part in rule.name.split("_"))

@@ -1,0 +1,1 @@
+"""One folder per target: a printer and what runs the printed text."""

@@ -1,0 +1,322 @@
+"""The text of a complete ``torch.optim.Optimizer`` class that runs a rule in eager torch."""
+
+from __future__ import annotations
+
+from evoptim.dsl import Buffer, Kind, Reduce, Rule, elementwise, live_statements, reduces
+from evoptim.dsl.infer import aliases, buffers_read
+
+from ...signature import Argument, arguments, requirements
+from .printer import Printer
+
+
+class OptimizerText:
+    """Collects what the printed class needs to know about a rule."""
+
+    def __init__(self, rule: Rule, class_name: str) -> None:
+        self.source = rule
+        self.rule = live_statements(rule)
+        self.class_name = class_name
+        self.function = f"{rule.name}_update"
+        self.arguments: tuple[Argument, ...] = arguments(rule)
+        self.axes = reduces(self.rule)
+        self.together = Reduce.GLOBAL in self.axes or bool(self.shared)
+        self.elementwise = elementwise(self.rule)
+        self.printer = Printer(self.rule)
+        self.update = self._update_function()
+
+    @property
+    def tensors(self) -> tuple[Buffer, ...]:
+        """Buffers kept per parameter."""
+        return tuple(b for b in self.rule.buffers if b.kind != Kind.GLOBAL)
+
+    @property
+    def shared(self) -> tuple[Buffer, ...]:
+        """Buffers kept once for all parameters, in the parameter groups."""
+        return tuple(b for b in self.rule.buffers if b.kind == Kind.GLOBAL)
+
+    def module(self, header: str) -> str:
+        """The whole file."""
+        parts = [header, self._imports(), self.update]
+        if self.printer.uses_float64:
+            parts.append(_FLOAT64)
+        if self.together:
+            parts.append(_TOGETHER)
+        parts.append(self._class())
+        return "\n\n\n".join(p.strip("\n") for p in parts) + "\n"
+
+    def _imports(self) -> str:
+        lines = ["from __future__ import annotations", ""]
+        if "math." in self.update or any("math." in c for a in self.arguments for c, _, _ in requirements(a)):
+            lines.append("import math")
+        lines.append("from collections.abc import Callable" + (", Generator, Iterable" if self.together else ", Iterable"))
+        lines += ["from typing import Any", "", "import torch", "from torch import Tensor"]
+        lines += ["from torch.optim.optimizer import Optimizer", "", f'__all__ = ["{self.class_name}"]']
+        return "\n".join(lines)
+
+    # the rule
+
+    def _update_function(self) -> str:
+        rule = self.rule
+        self.printer.body()
+        copied = set(aliases(rule))
+        returns = [self.printer.result(node, i in copied) for i, node in enumerate(rule.returns)]
+        typed = [f"{n}: {'float' if n == 't' else 'Tensor'}" for n in ("w", "g", *rule.positional)]
+        hypers = [f"{h.name}: float" for h in rule.hypers]
+        if rule.branches:
+            hypers.insert(0, "matrix: bool")
+        parameters = typed + (["*", *hypers] if hypers else [])
+        value = "tuple[Tensor, ...]"
+        pauses = Reduce.GLOBAL in self.axes
+        result = f"Generator[tuple[str, Tensor], Tensor, {value}]" if pauses else value
+        doc = "One step of the rule for one parameter: the new parameter, then its new buffers."
+        if pauses:
+            doc += "\n\n    Pauses with a reduction and its argument wherever a value over all parameters is needed."
+        out = [f"def {self.function}(", *(f"    {p}," for p in parameters), f") -> {result}:"]
+        out += [f'    """{doc}"""' if "\n" not in doc else f'    """{doc}\n    """']
+        out += [f"    {line}" for line in self.printer.lines]
+        comma = "," if len(returns) == 1 else ""
+        return "\n".join([*out, f"    return {', '.join(returns)}{comma}"])
+
+    # the class
+
+    def _class(self) -> str:
+        body = [self._class_head(), self._init(), self._setstate(), self._load(), self._step(), self._one()]
+        return "\n\n".join(part.strip("\n") for part in body)
+
+    def _class_head(self) -> str:
+        text = self.source.doc.replace("\\", "\\\\").replace('"', "'") or f"The update rule {self.rule.name}."
+        first, *rest = text.split("\n")
+        lines = [first, *rest, "", "Args:"]
+        lines.append("    params: Parameters, or dicts that define parameter groups, as for every torch optimizer.")
+        lines += [f"    {a.name}: {_describe(a)} (default: {a.default})" for a in self.arguments]
+        lines.append("    maximize: Ascend instead of descend.")
+        body = "\n".join(f"    {line}" if line else "" for line in lines)
+        return f'class {self.class_name}(Optimizer):\n    """{body.strip()}\n    """'
+
+    def _init(self) -> str:
+        parameters = [f"{a.name}: {a.annotation} = {a.default}" for a in self.arguments]
+        out = ["def __init__(", "    self,", "    params: Iterable[Any],"]
+        out += [f"    {p}," for p in parameters]
+        out += ["    *,", "    maximize: bool = False,", ") -> None:"]
+        for argument in self.arguments:
+            out += [f"    {line}" for line in _validation(argument)]
+        keys = [f"{a.name}={a.name}" for a in self.arguments] + ["maximize=maximize"]
+        out.append(f"    super().__init__(params, dict({', '.join(keys)}))")
+        return _indent(out)
+
+    def _setstate(self) -> str:
+        return _indent(
+            [
+                "def __setstate__(self, state: dict[str, Any]) -> None:",
+                "    super().__setstate__(state)",
+                "    for group in self.param_groups:  # checkpoints of older versions may lack a key",
+                "        for key, value in self.defaults.items():",
+                "            group.setdefault(key, value)",
+            ]
+        )
+
+    def _load(self) -> str:
+        return _indent(
+            [
+                "def load_state_dict(self, state_dict: dict[str, Any]) -> None:",
+                '    """Load a state dict; buffers keep the dtype they were saved with (torch casts them)."""',
+                "    super().load_state_dict(state_dict)",
+                '    keys = [i for group in state_dict["param_groups"] for i in group["params"]]',
+                '    params = [p for group in self.param_groups for p in group["params"]]',
+                "    for key, p in zip(keys, params):",
+                '        for name, saved in state_dict["state"].get(key, {}).items():',
+                "            if isinstance(saved, Tensor) and name in self.state[p]:",
+                '                device = "cpu" if name == "step" else p.device',
+                "                self.state[p][name] = saved.detach().to(device=device, copy=True)",
+            ]
+        )
+
+    def _step(self) -> str:
+        out = [
+            "@torch.no_grad()",
+            "def step(self, closure: Callable[[], Any] | None = None) -> Any:",
+            '    """Update all parameters that have a gradient; returns what ``closure`` returns."""',
+            "    loss = None",
+            "    if closure is not None:",
+            "        with torch.enable_grad():",
+            "            loss = closure()",
+        ]
+        if self.together:
+            out += [
+                "    updates = [",
+                "        self._update(p, group)",
+                "        for group in self.param_groups",
+                '        for p in group["params"]',
+                "        if p.grad is not None",
+                "    ]",
+                "    _run_together(updates)",
+            ]
+        else:
+            out += [
+                "    for group in self.param_groups:",
+                '        for p in group["params"]:',
+                "            if p.grad is not None:",
+                "                self._update(p, group)",
+            ]
+        return _indent([*out, "    return loss"])
+
+    def _one(self) -> str:
+        """The method that updates one parameter."""
+        head = "def _update(self, p: Tensor, group: dict[str, Any]) -> " + (
+            "Generator[tuple[str, Tensor], Tensor, None]:" if self.together else "None:"
+        )
+        out = [head, *self._gradient(), *self._state(), *self._call(), *self._store()]
+        return _indent(out)
+
+    def _gradient(self) -> list[str]:
+        out = [
+            "    assert p.grad is not None",
+            "    if p.grad.is_sparse:",
+            f'        raise RuntimeError("{self.class_name} does not support sparse gradients")',
+        ]
+        if self.elementwise:
+            out.append("    target = torch.view_as_real(p) if torch.is_complex(p) else p")
+            out.append("    grad = torch.view_as_real(p.grad) if torch.is_complex(p.grad) else p.grad")
+        else:
+            out += [
+                "    if torch.is_complex(p):",
+                f'        raise RuntimeError("{self.class_name} reduces over tensors: it does not take complex parameters")',
+                "    target, grad = p, p.grad",
+            ]
+        return [
+            *out,
+            "    dtype = torch.promote_types(target.dtype, torch.float32)  # bfloat16 and float16 compute in float32",
+            "    w, g = target.to(dtype), grad.to(dtype)",
+            '    if group["maximize"]:',
+            "        g = -g",
+        ]
+
+    def _state(self) -> list[str]:
+        out = ["    state = self.state[p]", "    if not state:", '        state["step"] = torch.tensor(0.0)']
+        vector, matrix = buffers_read(self.rule, False), buffers_read(self.rule, True)
+        for buffer in self.tensors:
+            line = f'state["{buffer.name}"] = {_start(buffer)}'
+            if buffer.name in vector and buffer.name in matrix:
+                out.append(f"        {line}")
+            elif buffer.name in vector | matrix:
+                out.append(f"        if w.dim() {'>=' if buffer.name in matrix else '<'} 2:")
+                out.append(f"            {line}")
+        for buffer in self.shared:
+            out.append(f'    if "{buffer.name}" not in group:  # one value for all parameters')
+            out.append(f'        group["{buffer.name}"] = w.new_zeros(())')
+        return [*out, '    state["step"] += 1', "    if p.numel() == 0:", "        return"]
+
+    def _call(self) -> list[str]:
+        values: list[str] = ["w", "g"]
+        conditional = buffers_read(self.rule, False) != buffers_read(self.rule, True)
+        for positional in self.rule.positional:
+            if positional == "t":
+                values.append('float(state["step"])')
+            elif positional in {b.name for b in self.shared}:
+                values.append(f'group["{positional}"].to(w.device)')
+            else:
+                values.append(f'state.get("{positional}")' if conditional else f'state["{positional}"]')
+        if self.rule.branches:
+            values.append("matrix=w.dim() >= 2")
+        for argument in self.arguments:
+            for i, hyper in enumerate(argument.members):
+                if hyper in self.rule.hypers:
+                    source = f'group["betas"][{i}]' if argument.is_tuple else f'group["{hyper.name}"]'
+                    values.append(f"{hyper.name}={f'float({source})' if hyper.name == 'lr' else source}")
+        names = ", ".join(["w", *(b.name for b in self.rule.buffers)])
+        left = names if self.rule.buffers else "(w,)"
+        pauses = Reduce.GLOBAL in self.axes
+        out = [f"    {left} = {'yield from ' if pauses else ''}{self.function}(", *(f"        {v}," for v in values), "    )"]
+        if self.shared and not pauses:
+            out.append('    yield "sum", w.new_zeros(1)  # all read the shared buffers before the first writes them')
+        return out
+
+    def _store(self) -> list[str]:
+        out = ["    target.copy_(w)"]
+        conditional = buffers_read(self.rule, False) != buffers_read(self.rule, True)
+        for buffer in self.tensors:
+            if conditional:
+                out += [f'    if "{buffer.name}" in state:', f'        state["{buffer.name}"].copy_({buffer.name})']
+            else:
+                out.append(f'    state["{buffer.name}"].copy_({buffer.name})')
+        out += [f'    group["{b.name}"] = {b.name}' for b in self.shared]
+        return out
+
+
+def _start(buffer: Buffer) -> str:
+    if buffer.init:
+        return f"{buffer.init}.clone()"
+    match buffer.kind:
+        case Kind.ROW:
+            return "w.new_zeros((*w.shape[:-1], 1))"
+        case Kind.COL:
+            return "w.new_zeros((*w.shape[:-2], 1, w.shape[-1]))"
+        case Kind.SCALAR:
+            return "w.new_zeros(())"
+        case _:
+            return "torch.zeros_like(w)"
+
+
+_MEANINGS = {
+    "lr": "Learning rate.",
+    "betas": "Decay rates, in the rule's order.",
+    "weight_decay": "Weight decay.",
+    "momentum": "Momentum.",
+}
+
+
+def _describe(argument: Argument) -> str:
+    if argument.name.startswith("eps"):
+        return "Small constant against division by zero."
+    return _MEANINGS.get(argument.name, f"The rule's {argument.name}.")
+
+
+def _validation(argument: Argument) -> list[str]:
+    out: list[str] = []
+    if argument.name == "lr":
+        out += ["if isinstance(lr, Tensor) and lr.numel() != 1:", '    raise ValueError("Tensor lr must be 1-element")']
+    if argument.is_tuple:
+        n = len(argument.members)
+        out += [f"if len(betas) != {n}:", f'    raise ValueError(f"Expected {n} betas, got {{len(betas)}}")']
+    for condition, what, value in requirements(argument):
+        out += [f"if not {condition}:", f'    raise ValueError(f"Invalid {what}: {{{value}}}")']
+    return out
+
+
+def _indent(lines: list[str]) -> str:
+    return "\n".join(f"    {line}" if line else "" for line in lines)
+
+
+_FLOAT64 = '''
+def _float64(function: Callable[..., Tensor], *values: float) -> float:
+    """A function of float64 scalars with IEEE results (infinity, NaN) where Python would raise."""
+    return float(function(*(torch.tensor(v, dtype=torch.float64) for v in values)))
+'''
+
+_TOGETHER = '''
+def _run_together(updates: list[Generator[tuple[str, Tensor], Tensor, None]]) -> None:
+    """Advance the updates of all parameters side by side, exchanging the values they share."""
+    value: Tensor | None = None
+    while updates:
+        paused = []
+        for update in updates:
+            try:
+                paused.append(update.send(value))  # type: ignore[arg-type]
+            except StopIteration:
+                continue
+        if not paused:
+            return
+        value = _over_all(paused[0][0], [tensor for _, tensor in paused])
+
+
+def _over_all(reduction: str, tensors: list[Tensor]) -> Tensor:
+    """A reduction over the entries of all tensors together."""
+    device = tensors[0].device
+    if reduction in ("sum", "mean"):
+        total = torch.stack([t.sum().to(device) for t in tensors]).sum()
+        return total / sum(t.numel() for t in tensors) if reduction == "mean" else total
+    parts = torch.stack([(t.amax() if reduction == "amax" else t.amin()).to(device) for t in tensors])
+    return parts.amax() if reduction == "amax" else parts.amin()
+'''
+
+

@@ -1,0 +1,247 @@
+"""Expressions and statements of a rule as eager torch code.
+
+Two layouts share the printer. In the *single* layout a value of kind tensor is one tensor of the parameter's
+shape and host scalars are Python floats. In the *replica* layout every tensor has a leading replica axis
+that reductions leave alone, and host scalars come in by name, computed beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from evoptim.dsl import OPS, Assign, If, Kind, Node, Op, Reduce, Rule, kind_of
+from evoptim.dsl.derived import definition, substitute
+from evoptim.dsl.node import name
+from evoptim.dsl.printer import ATOM, infix, number
+
+from ...intervals import Interval, hyper_interval, interval, is_safe
+
+Text = tuple[str, int]
+"""Printed text and how tightly its outermost operator binds."""
+
+_TORCH_NAMES = {"add": "add", "sub": "sub", "mul": "mul", "div": "div", "power": "pow"}
+
+
+@dataclass(slots=True)
+class Hosts:
+    """Host scalars of the replica layout: a name for every maximal host expression.
+
+    ``varying`` names the hyperparameters that differ between replicas: what depends on them is a tensor.
+    """
+
+    varying: frozenset[str]
+    nodes: dict[Node, str] = field(default_factory=dict)
+
+    def name(self, node: Node) -> str:
+        return self.nodes.setdefault(node, f"h{len(self.nodes)}")
+
+    def varies(self, node: Node) -> bool:
+        return any(n.op == "name" and n.value in self.varying for n in node.walk())
+
+
+class Printer:
+    """Prints the statements of one rule; keeps the kinds of the names as it goes."""
+
+    def __init__(self, rule: Rule, hosts: Hosts | None = None) -> None:
+        self.rule = rule
+        self.hosts = hosts
+        self.kinds: dict[str, Kind] = {n: t.kind for n, t in rule.leaves.items()}
+        self.bounds: dict[str, Interval] = {h.name: hyper_interval(h.name) for h in rule.hypers} | {"t": (1, 1e300)}
+        self.lines: list[str] = []
+        self.temporaries = 0
+        self.uses_float64 = False
+        self.host_values: dict[str, Node] = {}  # replica layout: variables of kind host, by definition
+
+    # statements
+
+    def body(self, matrix: bool | None = None) -> list[str]:
+        """The statements as lines; ``if matrix:`` stays a branch unless the class is given."""
+        if matrix is None:
+            for statement in self.rule.body:
+                self._if(statement) if isinstance(statement, If) else self._assign(statement)
+        else:
+            for statement in self.rule.straight(matrix):
+                self._assign(statement)
+        return self.lines
+
+    def _assign(self, statement: Assign) -> None:
+        value = self._with_host_values(statement.value)
+        kind = kind_of(value, self.kinds)
+        if kind == Kind.HOST and self.hosts is not None:
+            self.host_values[statement.target] = value
+        else:
+            self.host_values.pop(statement.target, None)
+            text = self.expression(value)
+            self.lines.append(f"{statement.target} = {text}")
+        if kind == Kind.HOST:
+            self.bounds[statement.target] = interval(value, self.bounds)
+        self.kinds[statement.target] = kind
+
+    def _with_host_values(self, node: Node) -> Node:
+        return substitute(node, self.host_values) if self.host_values else node
+
+    def _if(self, statement: If) -> None:
+        outer, before = self.lines, (dict(self.kinds), dict(self.bounds))
+        outer.append("if matrix:")
+        outer += self._block(statement.then)
+        then = self.kinds
+        self.kinds, self.bounds = before
+        if statement.other:
+            outer.append("else:")
+            outer += self._block(statement.other)
+        self.lines = outer
+        assigned = {a.target for a in (*statement.then, *statement.other)}
+        self.kinds = {n: then.get(n, Kind.HOST) | self.kinds.get(n, Kind.HOST) for n in then | self.kinds}
+        self.bounds = {n: b for n, b in self.bounds.items() if n not in assigned}
+
+    def _block(self, assigns: tuple[Assign, ...]) -> list[str]:
+        self.lines = []
+        for assign in assigns:
+            self._assign(assign)
+        return [f"    {line}" for line in self.lines] or ["    pass"]
+
+    def result(self, node: Node, copy: bool) -> str:
+        """A returned value: always a tensor, and never the old value of another buffer itself."""
+        node = self._with_host_values(node)
+        text, binding = self._text(node)
+        if self.is_number(node):
+            return f"w.new_tensor({text})"
+        if self.kind(node) == Kind.HOST:
+            return text
+        return f"{_tight((text, binding))}.clone()" if copy else text
+
+    # expressions
+
+    def expression(self, node: Node) -> str:
+        """An expression; statements it needs first are appended to ``lines``."""
+        return self._text(node)[0]
+
+    def kind(self, node: Node) -> Kind:
+        return kind_of(node, self.kinds)
+
+    def is_number(self, node: Node) -> bool:
+        """Whether a value is a Python number when the code runs, not a tensor."""
+        if self.kind(node) != Kind.HOST:
+            return False
+        return self.hosts is None or not self.hosts.varies(node)
+
+    def _text(self, node: Node) -> Text:
+        if node.op == "const":
+            assert isinstance(node.value, float)
+            text = number(node.value)
+            return text, 6 if text.startswith("-") else ATOM
+        if self.hosts is not None and self.kind(node) == Kind.HOST:
+            return self.hosts.name(node), ATOM
+        if node.op == "name":
+            return str(node.value), ATOM
+        op = OPS[node.op]
+        if self.is_number(node):
+            return self._host(op, node)
+        if op.derived and not op.torch:
+            return self._text(self._expanded(op, node.args))
+        if op.reduce is not None:
+            return self._reduction(op, node.args[0])
+        return self._tensor(op, node)
+
+    def _expanded(self, op: Op, args: tuple[Node, ...]) -> Node:
+        """The definition of a derived op; arguments that it uses twice are given a name first."""
+        body = definition(op)
+        reads = [str(n.value) for n in _tree(body) if n.op == "name"]
+        values = {a: self._named(v) if reads.count(a) > 1 else v for a, v in zip(op.args, args, strict=True)}
+        return substitute(body, values)
+
+    def _named(self, node: Node) -> Node:
+        """The node, as a name if it is not one already."""
+        if not node.args or (self.hosts is not None and self.kind(node) == Kind.HOST):
+            return node
+        kind, bounds = self.kind(node), interval(node, self.bounds)
+        text = self.expression(node)
+        temporary = self._fresh()
+        self.lines.append(f"{temporary} = {text}")
+        self.kinds[temporary] = kind
+        self.bounds[temporary] = bounds
+        return name(temporary)
+
+    def _fresh(self) -> str:
+        while True:
+            self.temporaries += 1
+            candidate = f"y{self.temporaries}"
+            if candidate not in self.kinds:
+                return candidate
+
+    def _tensor(self, op: Op, node: Node) -> Text:
+        if op.name in ("max", "min"):
+            return self._extremum(op, node.args)
+        if op.name == "where":
+            return self._where(node.args)
+        parts = [self._text(a) for a in node.args]
+        if op.symbol and op.arity == 2:
+            return infix(op.name, op.symbol, op.precedence, parts[0], parts[1]), op.precedence
+        if op.symbol:
+            return f"-{parts[0][0] if parts[0][1] >= op.precedence else f'({parts[0][0]})'}", op.precedence
+        return op.torch.format(*(text for text, _ in parts)), ATOM
+
+    def _extremum(self, op: Op, args: tuple[Node, ...]) -> Text:
+        for x, bound in (args, args[::-1]):
+            if self.is_number(bound):
+                side = "min" if op.name == "max" else "max"  # the larger of the two is a clamp from below
+                return f"torch.clamp({self._text(x)[0]}, {side}={self._text(bound)[0]})", ATOM
+        return op.torch.format(*(self._text(a)[0] for a in args)), ATOM
+
+    def _where(self, args: tuple[Node, ...]) -> Text:
+        condition, x, y = (self._text(a)[0] for a in args)
+        if self.is_number(args[0]):
+            return f"({x} if {condition} else {y})", ATOM
+        if self.is_number(args[1]) and self.is_number(args[2]):
+            x, y = f"w.new_tensor({x})", f"w.new_tensor({y})"
+        elif self.is_number(args[1]):
+            x = f"w.new_tensor({x})"
+        elif self.is_number(args[2]):
+            y = f"w.new_tensor({y})"
+        return f"torch.where({condition}, {x}, {y})", ATOM
+
+    def _reduction(self, op: Op, argument: Node) -> Text:
+        text = self._text(argument)
+        match op.reduce:
+            case Reduce.GLOBAL:
+                temporary = self._fresh()
+                self.lines.append(f'{temporary} = yield "{op.torch}", {text[0]}')
+                self.kinds[temporary] = Kind.GLOBAL
+                return temporary, ATOM
+            case Reduce.ROW:
+                return f"{_tight(text)}.{op.torch}(dim=-1, keepdim=True)", ATOM
+            case Reduce.COL:
+                return f"{_tight(text)}.{op.torch}(dim=-2, keepdim=True)", ATOM
+            case _ if self.hosts is not None:
+                return f"{_tight(text)}.{op.torch}(dim=dims, keepdim=True)", ATOM
+            case _:
+                return f"{_tight(text)}.{op.torch}()", ATOM
+
+    def _host(self, op: Op, node: Node) -> Text:
+        """Plain Python arithmetic where it cannot raise, else torch's on float64 scalars."""
+        if op.derived:
+            return self._text(self._expanded(op, node.args))
+        parts = [self._text(a) for a in node.args]
+        if is_safe(op.name, [interval(a, self.bounds) for a in node.args]):
+            if op.symbol and op.arity == 2:
+                return infix(op.name, op.symbol, op.precedence, parts[0], parts[1]), op.precedence
+            if op.symbol:
+                return f"-{_tight(parts[0])}", op.precedence
+            return op.host.format(*(text if len(parts) == 1 else _tight((text, b)) for text, b in parts)), ATOM
+        self.uses_float64 = True
+        function = f"torch.{_TORCH_NAMES[op.name]}" if op.name in _TORCH_NAMES else op.torch.partition("(")[0]
+        return f"_float64({function}, {', '.join(text for text, _ in parts)})", ATOM
+
+
+def _tight(text: Text) -> str:
+    return text[0] if text[1] >= ATOM else f"({text[0]})"
+
+
+def _tree(node: Node) -> Iterator[Node]:
+    """Every occurrence, shared nodes as often as they stand in the text."""
+    yield node
+    for argument in node.args:
+        yield from _tree(argument)
+
+

@@ -1,0 +1,125 @@
+"""The kind of an expression in a rule that has been checked: no diagnostics, so it is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from .check import reduction_of
+from .kinds import Kind
+from .node import Node
+from .ops import OPS, Op, Reduce, result_kind
+from .rule import Assign, If, Rule
+
+_SUMS = {Reduce.TENSOR: "sum", Reduce.ROW: "row_sum", Reduce.COL: "col_sum", Reduce.GLOBAL: "global_sum"}
+
+
+def kind_of(node: Node, kinds: Mapping[str, Kind], memo: dict[Node, Kind] | None = None) -> Kind:
+    """The kind of an expression whose names have the given kinds."""
+    memo = {} if memo is None else memo
+    for n in node.walk():
+        if n not in memo:
+            memo[n] = _kind(n, kinds, memo)
+    return memo[node]
+
+
+def _kind(node: Node, kinds: Mapping[str, Kind], memo: dict[Node, Kind]) -> Kind:
+    if node.op == "const":
+        return Kind.HOST
+    if node.op == "name":
+        return kinds[str(node.value)]
+    op = OPS[node.op]
+    return result_kind(reduction(op) or op, [memo[a] for a in node.args])
+
+
+def reduction(op: Op) -> Op | None:
+    """A primitive reduction over the same axes, for a derived op that reduces."""
+    axis = reduction_of(op) if op.derived else None
+    return OPS[_SUMS[axis]] if axis is not None else None
+
+
+def reduces(rule: Rule) -> set[Reduce]:
+    """What the reductions of a rule run over; empty for a rule that works element by element."""
+    out: set[Reduce] = set()
+    for root in (*(a.value for a in rule.assigns()), *rule.returns):
+        for n in root.walk():
+            op = OPS.get(n.op)
+            axis = None if op is None else op.reduce or (reduction_of(op) if op.derived else None)
+            out |= set() if axis is None else {axis}
+    return out
+
+
+def elementwise(rule: Rule) -> bool:
+    """Whether a rule treats every element alike, whatever the shape of the parameter."""
+    return not rule.branches and not reduces(rule)
+
+
+def live_statements(rule: Rule) -> Rule:
+    """The rule without dead statements and dead buffers, its text otherwise as the author wrote it."""
+    from .canonical import live_names
+
+    live_buffers = live_names(rule)
+    kept = [i for i, b in enumerate(rule.buffers) if b.name in live_buffers]
+    returns = (rule.returns[0], *(rule.returns[i + 1] for i in kept))
+    wanted = {n for r in returns for n in _names(r)}
+    body = []
+    for statement in reversed(rule.body):
+        if isinstance(statement, If):
+            then, needed_then = _live_block(statement.then, wanted)
+            other, needed_other = _live_block(statement.other, wanted)
+            if then or other:
+                body.append(If(then, other))
+            wanted = needed_then | needed_other
+        elif statement.target in wanted:
+            wanted = (wanted - {statement.target}) | _names(statement.value)
+            body.append(statement)
+    buffers = tuple(rule.buffers[i] for i in kept)
+    names = {b.name for b in buffers}
+    order = tuple(n for n in rule.order if n in names or n == "t")
+    return rule.replace(buffers=buffers, body=tuple(reversed(body)), returns=returns, order=order)
+
+
+def _live_block(block: tuple[Assign, ...], wanted: set[str]) -> tuple[tuple[Assign, ...], set[str]]:
+    wanted, out = set(wanted), []
+    for assign in reversed(block):
+        if assign.target in wanted:
+            wanted = (wanted - {assign.target}) | _names(assign.value)
+            out.append(assign)
+    return tuple(reversed(out)), wanted
+
+
+def _names(node: Node) -> set[str]:
+    return {str(n.value) for n in node.walk() if n.op == "name"}
+
+
+def buffers_read(rule: Rule, matrix: bool) -> set[str]:
+    """The buffers that the statements for one class of parameters read or write: those it has to allocate."""
+    touched: set[str] = set()
+    for assign in rule.straight(matrix):
+        touched |= _names(assign.value) | {assign.target}
+    for buffer, node in zip(("w", *(b.name for b in rule.buffers)), rule.returns, strict=True):
+        if not (node.op == "name" and node.value == buffer):
+            touched |= _names(node) | {buffer}
+    factored = () if matrix else (Kind.ROW, Kind.COL)
+    return {b.name for b in rule.buffers if b.name in touched and b.kind not in factored}
+
+
+def aliases(rule: Rule) -> Iterator[int]:
+    """Indices of returns that may be the old value of *another* carried name, not a new value."""
+    from .lower import lower
+
+    graph = lower(rule)
+    slots = ["w", *(b.name for b in rule.buffers)]
+    for i, slot in enumerate(slots):
+        for node in {graph.vector[i], graph.matrix[i]}:
+            if any(n.op == "name" and n.value in slots and n.value != slot for n in _selected(node)):
+                yield i
+                break
+
+
+def _selected(node: Node) -> Iterator[Node]:
+    """The node, and what a ``where`` may pick instead of it."""
+    yield node
+    if node.op == "where":
+        yield from _selected(node.args[1])
+        yield from _selected(node.args[2])
+
