@@ -72,30 +72,28 @@ def _live_pair(buffers: Sequence[Buffer], graph: Graph) -> set[str]:
     return live if graph.uniform else live | _live(stub, graph.matrix)
 
 
-def canonicalize(rule: Rule, keep: tuple[str, ...] = ()) -> Rule:
+def canonicalize(rule: Rule, drop_dead: bool = True) -> Rule:
     """The canonical form as a rule: folded, ordered, without common subexpressions, dead code and dead buffers.
 
     Args:
-        keep: Variables of the rule that stay as statements of their own (the search keeps ``u``).
+        drop_dead: Whether buffers without influence on the parameter go too.
     """
-    graph = lower(rule, keep=keep)
-    live = _live(rule, graph.vector) | _live(rule, graph.matrix)
+    graph = lower(rule)
+    live = _live(rule, graph.vector) | _live(rule, graph.matrix) if drop_dead else set(rule.leaves)
     buffers = tuple(b for b in rule.buffers if b.name in live)
     indices = [0, *(i + 1 for i, b in enumerate(rule.buffers) if b.name in live)]
-    extra = range(1 + len(rule.buffers), 1 + len(rule.buffers) + len(keep))
     targets = ["w", *(b.name for b in buffers)]
-    writer = _Writer(set(rule.leaves) | set(keep))
-    pick = lambda outputs: [outputs[i] for i in (*extra, *indices)]  # noqa: E731 - two uses in place
-    vector, matrix = pick(graph.vector), pick(graph.matrix)
+    writer = _Writer(set(rule.leaves))
+    vector, matrix = [graph.vector[i] for i in indices], [graph.matrix[i] for i in indices]
     body: list[Statement] = []
     if vector == matrix:
-        block, returns = writer.block(vector, [*keep, *targets], len(keep))
+        block, returns = writer.block(vector, targets, 0)
         body += block
     else:
         body += writer.globals(vector, matrix)
         finals = [writer.fresh(f"{t}_new") for t in targets]
-        then, _ = writer.block(matrix, [*keep, *finals], len(keep), returned=False)
-        other, _ = writer.block(vector, [*keep, *finals], len(keep), returned=False)
+        then, _ = writer.block(matrix, finals, 0, returned=False)
+        other, _ = writer.block(vector, finals, 0, returned=False)
         unchanged = {f: t for f, t in zip(finals, targets, strict=True)}
         body.append(If(_without_identities(then, unchanged), _without_identities(other, unchanged)))
         body, returns = _rename_back(body, finals, targets, writer.temporaries)
@@ -190,7 +188,8 @@ class _Writer:
 
     def fresh(self, wanted: str) -> str:
         """A name that nothing else has."""
-        candidate, k = wanted, 1
+        wanted = candidate = wanted[:56]  # names have 64 characters at most
+        k = 1
         while candidate in self.taken:
             k += 1
             candidate = f"{wanted}{k}"
@@ -236,12 +235,12 @@ class _Writer:
         uses = _uses(outputs)
         statements: list[Assign] = []
         for node, target in zip(outputs[:kept], targets[:kept], strict=True):
-            value = scope._write(node, uses, statements, top=True)
+            value = scope._write(node, uses, statements)
             statements.append(Assign(target, value))
             if node.args:
                 scope.named[node] = name(target)
         finals = [
-            Assign(target, scope._write(node, uses, statements, top=True))
+            Assign(target, scope._write(node, uses, statements))
             for node, target in zip(outputs[kept:], targets[kept:], strict=True)
         ]
         if not returned:
@@ -252,18 +251,31 @@ class _Writer:
         ordered = [*statements, *_sequential(moved, back)]
         return _forward(ordered, self.temporaries), tuple(name(t) for t in targets[kept:])
 
-    def _write(self, root: Node, uses: Counter[Node], out: list[Assign], top: bool) -> Node:
+    def _write(self, root: Node, uses: Counter[Node], out: list[Assign]) -> Node:
         """The expression for a node, naming shared and long parts by statements appended to ``out``."""
-        if root in self.named:
-            return self.named[root]
-        if not root.args:
-            return root
-        node = Node(root.op, tuple(self._write(a, uses, out, top=False) for a in root.args))
-        if uses[root] > 1 or (not top and node.size > _INLINE):
+        written: dict[Node, Node] = {}
+        stack = [root]
+        while stack:
+            n = stack[-1]
+            missing = [] if n in self.named else [a for a in n.args if a not in written]
+            stack.extend(reversed(missing))
+            if not missing:
+                stack.pop()
+                written[n] = written.get(n) or self._part(n, written, uses, out, top=n is root)
+        return written[root]
+
+    def _part(self, n: Node, written: dict[Node, Node], uses: Counter[Node], out: list[Assign], top: bool) -> Node:
+        """The same for a node whose arguments are written."""
+        if n in self.named:
+            return self.named[n]
+        if not n.args:
+            return n
+        node = Node(n.op, tuple(written[a] for a in n.args))
+        if uses[n] > 1 or (not top and node.size > _INLINE):
             temporary = self._temporary()
             out.append(Assign(temporary, node))
-            self.named[root] = name(temporary)
-            return self.named[root]
+            self.named[n] = name(temporary)
+            return self.named[n]
         return node
 
 

@@ -5,9 +5,12 @@ The checker works on the IR, so the same code judges rules from text and rules t
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 
+from .derived import definition, expand
 from .errors import Problem, Span
 from .kinds import Kind, Type
 from .node import Node
@@ -21,9 +24,28 @@ RESERVED = frozenset(
 """Names with a meaning of their own in rules or in generated code."""
 
 
-def check(rule: Rule) -> list[Problem]:
-    """Every problem of a rule; an empty list means that it is valid."""
-    return _Checker(rule).run()
+SUGGESTIONS = 20
+"""How many problems are told with a "did you mean": the search for similar names is not cheap."""
+
+
+def check(rule: Rule, places: Mapping[str, Span] | None = None) -> list[Problem]:
+    """Every problem of a rule; an empty list means that it is valid.
+
+    Args:
+        places: Where the arguments of the rule stand in its text.
+    """
+    problems = _Checker(rule, places).run()
+    if problems or not rule.branches:
+        return problems
+    # after a branch a name has one kind; what it stands for in one class of parameters may have less axes
+    return [*_class_problems(rule, True), *_class_problems(rule, False)]
+
+
+def _class_problems(rule: Rule, matrix: bool) -> list[Problem]:
+    """What is wrong with a rule as one class of parameters sees it."""
+    straight = dataclasses.replace(rule, body=tuple(rule.straight(matrix)))
+    where = "for matrices" if matrix else "for parameters that are no matrices"
+    return [dataclasses.replace(p, message=f"{p.message} {where}") for p in _Checker(straight, matrix=matrix).run()]
 
 
 def types(rule: Rule) -> dict[str, Type]:
@@ -34,12 +56,13 @@ def types(rule: Rule) -> dict[str, Type]:
 
 
 class _Checker:
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, places: Mapping[str, Span] | None = None, matrix: bool = False) -> None:
         self.rule = rule
+        self.places = places or {}
         self.env: dict[str, Type] = dict(rule.leaves)
         self.partial: dict[str, str] = {}  # names that only one branch defines
         self.problems: list[Problem] = []
-        self.in_matrix = False
+        self.in_matrix = matrix
         self.in_branch = False
         self.spans: Spans | None = None
         self.context: Assign | None = None
@@ -59,12 +82,14 @@ class _Checker:
 
     def _signature(self) -> None:
         seen: set[str] = set()
+        for name in (*self.rule.positional, *(h.name for h in self.rule.hypers)):
+            if name in seen:
+                span = self.places.get(name)
+                self._report(f"the name {name!r} is declared twice", "distinct names", "rename one", span)
+            seen.add(name)
         buffers = [(b.name, "buffer") for b in self.rule.buffers]
         for name, what in (*buffers, *((h.name, "hyperparameter") for h in self.rule.hypers)):
-            if name in seen:
-                self._report(f"the name {name!r} is declared twice", "distinct names", "rename one", self.rule.return_span)
-            seen.add(name)
-            self._reserved(name, what, None)
+            self._reserved(name, what, self.places.get(name))
 
     def _reserved(self, name: str, what: str, span: Span | None) -> None:
         taken_op = name in OPS
@@ -105,18 +130,22 @@ class _Checker:
         for assign in statement.other:
             self._assign(assign)
         self.in_branch = False
-        self._merge(then, then_partial)
+        self._merge(then, then_partial, {a.target for a in (*statement.then, *statement.other)})
         self.memo = {}
 
-    def _merge(self, then: dict[str, Type], then_partial: dict[str, str]) -> None:
-        """Join what the branches define; a name that only one of them defines is not usable after them."""
+    def _merge(self, then: dict[str, Type], then_partial: dict[str, str], assigned: set[str]) -> None:
+        """Join what the branches define; a name that only one of them defines is not usable after them.
+
+        What is assigned in a branch differs between parameters, so it is a scalar at least.
+        """
         other, other_partial = self.env, self.partial
         self.env = {}
         self.partial = then_partial | other_partial
         for name in then | other:
             if name in then and name in other:
                 a, b = then[name], other[name]
-                self.env[name] = Type(a.kind | b.kind, a.boolean or b.boolean)
+                least = Kind.SCALAR if name in assigned else Kind.HOST
+                self.env[name] = Type(a.kind | b.kind | least, a.boolean or b.boolean)
             else:
                 self.env[name] = then.get(name) or other[name]
                 self.partial.setdefault(name, "if matrix:" if name in then else "else:")
@@ -171,15 +200,15 @@ class _Checker:
 
     def _infer(self, node: Node, path: Path) -> Type | None:
         if node.op == "const":
-            return Type(Kind.HOST)
+            return self._const(node, path)
         if node.op == "name":
             return self._name(str(node.value), path)
+        arguments = [self.infer(a, (*path, i)) for i, a in enumerate(node.args)]
         op = OPS.get(node.op)
         if op is None:
             if node.op != "error":
                 self._report(f"unknown operation {node.op!r}", "a row of the op table", "register it", self._at(path))
             return None
-        arguments = [self.infer(a, (*path, i)) for i, a in enumerate(node.args)]
         known = [a for a in arguments if a is not None]
         if len(known) != len(arguments):
             return None
@@ -187,6 +216,12 @@ class _Checker:
             self._report(f"{op.name} with {len(known)} arguments", op.signature, op.doc, self._at(path))
             return None
         return self._result(op, known, path)
+
+    def _const(self, node: Node, path: Path) -> Type | None:
+        if isinstance(node.value, float) and math.isfinite(node.value):
+            return Type(Kind.HOST)
+        self._report(f"the constant {node.value}", "a finite number", "choose another number", self._at(path))
+        return None
 
     def _name(self, identifier: str, path: Path) -> Type | None:
         if identifier in self.partial:
@@ -201,7 +236,7 @@ class _Checker:
             return None
         known = self.env.get(identifier)
         if known is None:
-            self._report(*_unknown(identifier, self.env), self._at(path))
+            self._report(*_unknown(identifier, self.env, len(self.problems) < SUGGESTIONS), self._at(path))
             return None
         if known.kind in (Kind.ROW, Kind.COL, Kind.PLANE) and not self.in_matrix:
             self._needs_matrix(f"{identifier!r} (a {known.kind.label})", path)
@@ -232,18 +267,24 @@ class _Checker:
         kinds = [a.kind for a in arguments]
         if op.reduce is not None and not self._reduction(op, kinds, path):
             return None
-        if op.derived and op.reduce is None and (axis := reduction_of(op)) is not None:
-            return self._derived_reduction(op, axis, kinds, path)
+        if op.derived and reduction_of(op) is not None:
+            return self._derived_reduction(op, kinds, path)
         return Type(result_kind(op, kinds), op.comparison)
 
-    def _derived_reduction(self, op: Op, axis: Reduce, kinds: list[Kind], path: Path) -> Type | None:
-        base = OPS[{"tensor": "sum", "row": "row_sum", "col": "col_sum", "global": "global_sum"}[axis.value]]
-        joined = Kind.HOST
-        for kind in kinds:
-            joined |= kind
-        if not self._reduction(base, [joined], path, op.name):
-            return None
-        return Type(result_kind(base, [joined]))
+    def _derived_reduction(self, op: Op, kinds: list[Kind], path: Path) -> Type | None:
+        """The type of a derived reduction, by its definition: every reduction in it must have entries to reduce."""
+        given = dict(zip(op.args, kinds, strict=True))
+        found: dict[Node, Kind] = {}
+        root = expand(definition(op))
+        for n in root.walk():
+            if n.op in ("const", "name"):
+                found[n] = given.get(str(n.value), Kind.HOST)
+                continue
+            row, arguments = OPS[n.op], [found[a] for a in n.args]
+            if row.reduce is not None and not self._reduction(row, arguments, path, op.name):
+                return None
+            found[n] = result_kind(row, arguments)
+        return Type(found[root])
 
     def _reduction(self, op: Op, kinds: list[Kind], path: Path, shown: str = "") -> bool:
         shown = shown or op.name
@@ -282,29 +323,29 @@ class _Checker:
 
 def reduction_of(op: Op) -> Reduce | None:
     """What a derived op reduces over, by its definition; None when it is elementwise."""
-    if op.name not in _reductions:
-        from .derived import definition
-
-        axes = {OPS[n.op].reduce for n in definition(op).walk() if n.op in OPS} - {None}
-        _reductions[op.name] = next(iter(axes), None)
-    return _reductions[op.name]
-
-
-_reductions: dict[str, Reduce | None] = {}
+    key = (op.name, op.derived)
+    if key not in _reductions:
+        axes = {OPS[n.op].reduce for n in expand(definition(op)).walk() if n.op in OPS} - {None}
+        _reductions[key] = next(iter(axes), None)
+    return _reductions[key]
 
 
-def _unknown(identifier: str, env: Iterable[str]) -> tuple[str, str, str]:
+_reductions: dict[tuple[str, str], Reduce | None] = {}
+
+
+def _unknown(identifier: str, env: Iterable[str], suggest: bool) -> tuple[str, str, str]:
     if identifier == "matrix":
         return ("'matrix' as a value", "it only stands in if matrix:", "use a branch")
     if identifier in OPS:
         op = OPS[identifier]
         return (f"operation {identifier!r} as a value", op.signature, "call it with its arguments")
     known = sorted(env)
-    match = difflib.get_close_matches(identifier, known, n=1)
+    match = difflib.get_close_matches(identifier[:64], known, n=1) if suggest else []
     remedy = f"did you mean {match[0]!r}?" if match else "define it first, or add it to the signature"
     if identifier == "t":
         remedy = "add t to the positional arguments"
-    return (f"unknown name {identifier[:40]!r}", "one of " + ", ".join(known), remedy)
+    listed = ", ".join(known if len(known) <= 40 else [*known[:40], "..."])
+    return (f"unknown name {identifier[:40]!r}", f"one of {listed}", remedy)
 
 
 def _reduction_remedy(got: Kind, wanted: Kind, buffer: str) -> str:

@@ -2,7 +2,8 @@
 
 Names in a pattern match any expression, names beginning with ``c`` only constants. Every law here is exact in
 IEEE arithmetic (equal bits, the sign of a NaN aside) unless it is marked inexact, and inexact laws are
-off by default.
+off by default. A law keeps every name of its pattern, and so the kind: ``where(k, x, x)`` is not ``x``, since
+a sum over it counts the entries of ``k``.
 """
 
 from __future__ import annotations
@@ -70,7 +71,6 @@ LAWS: tuple[Law, ...] = (
     Law("x >= y", "y <= x", "the same condition"),
     Law("max(x, x)", "x", "idempotent"),
     Law("min(x, x)", "x", "idempotent"),
-    Law("where(k, x, x)", "x", "both choices equal"),
     Law("b * x + (1 - b) * y", "ema(x, y, b)", "the definition of ema"),
     Law("x * c + y * c2", "ema(x, y, c)", "the definition of ema", lambda v: v["c2"] == 1 - v["c"] and v["c"] > 0.5),
 )
@@ -134,14 +134,15 @@ def _sort_key(node: Node) -> tuple[int, int, str, str, bytes]:
 
 
 def _fold(op: str, args: tuple[Node, ...]) -> Node | None:
-    """The constant an elementwise op on constants gives, if it is finite."""
+    """The constant an elementwise op gives, if its arguments are constants and it is finite."""
     row = OPS[op]
     values = [a.value for a in args if isinstance(a.value, float)]
     if row.reduce is not None or row.comparison or row.condition or len(values) != len(args):
         return None
+    if row.meaning is None:
+        folded = substitute(definition(row), dict(zip(row.args, args, strict=True)), lambda o, a: _fold(o, a) or Node(o, a))
+        return folded if folded.op == "const" else None
     with np.errstate(all="ignore"):
-        if row.meaning is None:
-            return None
         value = float(row.meaning(*values))
     return const(value) if math.isfinite(value) else None
 
@@ -151,9 +152,7 @@ def simplify(op: str, args: tuple[Node, ...]) -> Node:
     row = OPS[op]
     if row.derived and not row.keep:
         return substitute(definition(row), dict(zip(row.args, args, strict=True)), simplify)
-    if row.keep and all(a.op == "const" for a in args):
-        return substitute(definition(row), dict(zip(row.args, args, strict=True)), simplify)
-    folded = _fold(op, args) if args and all(a.op == "const" for a in args) else None
+    folded = _fold(op, args)
     if folded is not None:
         return folded
     if row.commutative:
@@ -163,4 +162,5 @@ def simplify(op: str, args: tuple[Node, ...]) -> Node:
         binding: Binding = {}
         if _match(compiled.pattern, node, binding) and _holds(compiled.law, binding):
             return substitute(compiled.replacement, binding, simplify)
+    node.digest  # noqa: B018 - kept in the node: from the leaves up, it never recurses deeply
     return node

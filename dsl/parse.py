@@ -1,26 +1,30 @@
 """Text -> Rule. The text is read with ``ast`` and never executed.
 
-Reading is bounded: texts above `MAX_BYTES`, brackets deeper than `MAX_NESTING` and expressions deeper than
-`MAX_DEPTH` are refused before they can cost anything.
+Reading is bounded: texts above `MAX_BYTES`, brackets and expressions deeper than `MAX_NESTING`, more than
+`MAX_STATEMENTS` statements or `MAX_ARGUMENTS` arguments are refused before they can cost anything.
 """
 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import difflib
 import inspect
 import math
+import re
 import textwrap
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
-from .check import check
+from .check import SUGGESTIONS, check
 from .domains import SCALES, Domain
-from .errors import Problem, RuleError, Span, UserError
+from .errors import Problem, RuleError, Source, Span, UserError
 from .kinds import STATE_KINDS, Kind
 from .node import Node, const, name
 from .ops import OPS
+from .printer import docstring
 from .rule import Assign, Buffer, Hyper, If, Path, Rule, Statement
 
 if TYPE_CHECKING:
@@ -28,7 +32,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 65_536
 MAX_NESTING = 64
-MAX_DEPTH = 100
+MAX_STATEMENTS = 1000
+MAX_ARGUMENTS = 100
 ERROR = Node("error")
 """Stands for an expression that could not be read; the checker passes over it."""
 
@@ -65,10 +70,13 @@ def parse(text: str, filename: str = "<rule>") -> Rule:
         RuleError: With every problem of the text: what was got, where, what was expected and the remedy.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
-    function = _function(_tree(text, filename), text, filename)
-    reader = _Reader()
+    module = _tree(text, filename)
+    reader = _Reader(Source(text))
+    function = reader.function(module)
+    if function is None:
+        raise RuleError(reader.problems, text, filename)
     rule = reader.rule(function, text, filename)
-    problems = [*reader.problems, *check(rule)]
+    problems = [*reader.problems, *check(rule, reader.places)]
     if problems:
         raise RuleError(problems, text, filename)
     return rule
@@ -84,8 +92,9 @@ def parse_file(path: str | FilePath) -> Rule:
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}", "check the path") from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read {path}: {reason}", "check the path") from error
     if len(data) > MAX_BYTES:
         raise UserError(f"{path} is larger than {MAX_BYTES} bytes", "a rule file holds one function of a few lines")
     try:
@@ -101,13 +110,25 @@ def rule(function: Callable[..., Any]) -> Rule:
     from Python 3.14 on).
     """
     try:
-        source = textwrap.dedent(inspect.getsource(function))
+        lines, first = inspect.getsourcelines(function)
     except (OSError, TypeError) as error:
         raise UserError(
             f"the source of {getattr(function, '__name__', function)!r} is not available",
             "write the rule in a file, or pass its text to evoptim.parse",
         ) from error
-    return parse(source, inspect.getsourcefile(function) or "<rule>")
+    source = "".join(lines)
+    try:
+        return parse(textwrap.dedent(source), inspect.getsourcefile(function) or "<rule>")
+    except RuleError as error:
+        raise _moved(error, source, first) from None
+
+
+def _moved(error: RuleError, source: str, first: int) -> RuleError:
+    """The error of an excerpt that begins on line ``first``, with lines and columns as its file has them."""
+    indent = len(source) - len(source.lstrip())
+    place = lambda s: s and Span(s.line + first - 1, s.column + indent, s.end + indent)  # noqa: E731 - used once
+    problems = [dataclasses.replace(p, span=place(p.span)) for p in error.problems]
+    return RuleError(problems, "\n" * (first - 1) + source, error.filename)
 
 
 # --- text -> ast, within bounds -------------------------------------------------------------------------
@@ -118,12 +139,11 @@ def _refuse(filename: str, message: str, expected: str, remedy: str, span: Span 
 
 
 def _tree(text: str, filename: str) -> ast.Module:
-    size = len(text.encode(errors="replace"))
-    if size > MAX_BYTES:
-        _refuse(filename, f"the text has {size} bytes", f"at most {MAX_BYTES}", "a rule is one function of a few lines")
-    _bound_nesting(text, filename)
+    """Python's own reading of the text. Warnings (odd escapes in a docstring) are nobody's concern."""
+    _bound_text(text, filename)
     try:
-        return ast.parse(text)
+        with warnings.catch_warnings(action="ignore"):
+            return ast.parse(text)
     except SyntaxError as error:
         line, column = error.lineno or 1, max(0, (error.offset or 1) - 1)
         end = error.end_offset - 1 if error.end_offset and error.end_lineno == line else column + 1
@@ -139,83 +159,61 @@ def _tree(text: str, filename: str) -> ast.Module:
         _refuse(
             filename,
             "the text is nested too deeply to read",
-            f"expressions at most {MAX_DEPTH} deep",
+            f"expressions at most {MAX_NESTING} deep",
             "name intermediate results in statements of their own",
         )
     raise AssertionError("unreachable")
 
 
-def _bound_nesting(text: str, filename: str) -> None:
-    """Refuse deep brackets before Python's own parser sees them."""
+def _bound_text(text: str, filename: str) -> None:
+    """Refuse what Python's own parser should not see: long texts, half characters, deep brackets."""
+    size = len(text.encode(errors="replace"))
+    if size > MAX_BYTES:
+        _refuse(filename, f"the text has {size} bytes", f"at most {MAX_BYTES}", "a rule is one function of a few lines")
+    half = re.search("[\ud800-\udfff]", text)
+    if half:
+        _refuse(
+            filename,
+            f"the half character {half[0]!r}",
+            "Unicode text",
+            "remove it",
+            _place(text, half.start()),
+            text,
+        )
+    deep = _deep_bracket(text)
+    if deep is not None:
+        _refuse(
+            filename,
+            f"brackets are nested more than {MAX_NESTING} deep",
+            f"at most {MAX_NESTING} levels",
+            "name intermediate results in statements of their own",
+            _place(text, deep),
+            text,
+        )
+
+
+def _place(text: str, index: int) -> Span:
+    column = index - (text.rfind("\n", 0, index) + 1)
+    return Span(text.count("\n", 0, index) + 1, column, column + 1)
+
+
+_BRACKETS = re.compile(
+    r'''""".*?"""|\'{3}.*?\'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\#[^\n]*|[][(){}]''', re.DOTALL
+)
+"""Strings, comments (in which brackets do not count) and brackets."""
+
+
+def _deep_bracket(text: str) -> int | None:
+    """Where brackets nest deeper than `MAX_NESTING`."""
     depth = 0
-    for number, line in enumerate(text.split("\n"), start=1):
-        for column, c in enumerate(line):
-            if c in "([{":
-                depth += 1
-                if depth > MAX_NESTING:
-                    _refuse(
-                        filename,
-                        f"brackets are nested more than {MAX_NESTING} deep",
-                        f"at most {MAX_NESTING} levels",
-                        "name intermediate results in statements of their own",
-                        Span(number, column, column + 1),
-                        text,
-                    )
-            elif c in ")]}":
-                depth = max(0, depth - 1)
-
-
-def _function(module: ast.Module, text: str, filename: str) -> ast.FunctionDef:
-    """The one function of the text; anything else beside it but evoptim's imports is refused."""
-    functions: list[ast.FunctionDef] = []
-    problems: list[Problem] = []
-    for index, statement in enumerate(module.body):
-        match statement:
-            case ast.FunctionDef():
-                functions.append(statement)
-                problems += _decorators(statement)
-            case ast.Expr(ast.Constant(str())) if index == 0:
-                pass
-            case ast.ImportFrom(module=source) if source in _PREAMBLE:
-                pass
-            case ast.Import(names=[ast.alias(name="evoptim")]):
-                pass
-            case _:
-                problems.append(
-                    Problem(
-                        f"a rule file holds one function, not {_describe(statement)}",
-                        _SHAPE,
-                        "remove this statement; nothing in a rule file is ever executed",
-                        _span(statement),
-                    )
-                )
-    if len(functions) != 1 and not problems:
-        span = _span(functions[1]) if functions else None
-        got = f"{len(functions)} functions" if functions else "no function"
-        problems.append(Problem(f"found {got}", f"exactly one: {_SHAPE}", "put each rule in a text of its own", span))
-    if problems:
-        raise RuleError(problems, text, filename)
-    return functions[0]
-
-
-def _decorators(function: ast.FunctionDef) -> Iterable[Problem]:
-    for decorator in function.decorator_list:
-        if ast.unparse(decorator) not in ("rule", "evoptim.rule"):
-            yield Problem(
-                f"decorator {ast.unparse(decorator)[:40]!r}",
-                "no decorator, or @evoptim.rule",
-                "remove it",
-                _span(decorator),
-            )
-
-
-def _span(node: ast.AST) -> Span:
-    """Where a node begins; its end only as far as its first line goes. Columns in characters, not bytes."""
-    line: int = getattr(node, "lineno", 1)
-    column: int = getattr(node, "col_offset", 0)
-    end: int = getattr(node, "end_col_offset", None) or column + 1
-    same_line = getattr(node, "end_lineno", line) == line
-    return Span(line, column, end if same_line else column + 1)
+    for match in _BRACKETS.finditer(text):
+        if match[0] in ("(", "[", "{"):
+            depth += 1
+            if depth > MAX_NESTING:
+                return match.start()
+        elif match[0] in (")", "]", "}"):
+            depth = max(0, depth - 1)
+    return None
 
 
 _NAMED = {
@@ -236,6 +234,9 @@ _NAMED = {
     "AugAssign": "an augmented assignment",
     "AnnAssign": "an annotated assignment",
     "Match": "a match statement",
+    "AsyncFor": "a loop",
+    "AsyncWith": "a with block",
+    "TryStar": "a try block",
     "Expr": "an expression without effect",
     "Pass": "pass",
     "Attribute": "an attribute",
@@ -275,25 +276,74 @@ def _describe(node: ast.AST) -> str:
     return _NAMED.get(type(node).__name__, f"a {type(node).__name__} construct")
 
 
-def _close(word: str, candidates: Iterable[str]) -> str:
-    """A "did you mean" remedy, or the empty string."""
-    match = difflib.get_close_matches(word, list(candidates), n=1)
-    return f"did you mean {match[0]!r}?" if match else ""
-
-
 # --- ast -> Rule ---------------------------------------------------------------------------------------
 
 
 class _Reader:
     """Turns one function into a rule and collects what is wrong with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: Source) -> None:
+        self.source = source
         self.problems: list[Problem] = []
+        self.places: dict[str, Span] = {}  # of the arguments
 
     def problem(self, message: str, expected: str, remedy: str, node: ast.AST) -> None:
-        self.problems.append(Problem(message, expected, remedy, _span(node)))
+        self.problems.append(Problem(message, expected, remedy, self.source.span(node)))
+
+    def function(self, module: ast.Module) -> ast.FunctionDef | None:
+        """The function of the text; anything else beside it but evoptim's imports is refused."""
+        functions: list[ast.FunctionDef] = []
+        for index, statement in enumerate(module.body):
+            match statement:
+                case ast.FunctionDef():
+                    functions.append(statement)
+                case ast.Expr(ast.Constant(str())) if index == 0:
+                    pass
+                case ast.ImportFrom(module=source) if source in _PREAMBLE:
+                    pass
+                case ast.Import(names=[ast.alias(name="evoptim")]):
+                    pass
+                case _:
+                    message = f"a rule file holds one function, not {_describe(statement)}"
+                    remedy = "remove this statement; nothing in a rule file is ever executed"
+                    self.problem(message, _SHAPE, remedy, statement)
+        if len(functions) == 1:
+            return functions[0] if self._bounded(functions[0]) else None
+        if functions or not self.problems:
+            got = f"{len(functions)} functions" if functions else "no function"
+            span = self.source.span(functions[1]) if functions else None
+            self.problems.append(Problem(f"found {got}", f"exactly one: {_SHAPE}", "put each rule in a text of its own", span))
+        return None
+
+    def _bounded(self, function: ast.FunctionDef) -> bool:
+        """Whether a function has a size that is worth reading."""
+        arguments = function.args
+        for most, what, found in (
+            (MAX_ARGUMENTS, "arguments", [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]),
+            (MAX_STATEMENTS, "statements", [n for n in ast.walk(function) if isinstance(n, ast.stmt)][1:]),
+        ):
+            if len(found) > most:
+                remedy = "a rule is one function of a few lines"
+                self.problem(f"a function of {len(found)} {what}", f"at most {most}", remedy, function)
+                return False
+        return True
+
+    def _decorators(self, function: ast.FunctionDef) -> None:
+        for decorator in function.decorator_list:
+            match decorator:
+                case ast.Name(id="rule") | ast.Attribute(value=ast.Name(id="evoptim"), attr="rule"):
+                    pass
+                case _:
+                    message = f"decorator {self.source.snippet(decorator)!r}"
+                    self.problem(message, "no decorator, or @evoptim.rule", "remove it", decorator)
+
+    def _close(self, word: str, candidates: Iterable[str]) -> str:
+        """A "did you mean" remedy, or the empty string: the search for it is not cheap."""
+        match = difflib.get_close_matches(word[:64], list(candidates), n=1) if len(self.problems) < SUGGESTIONS else []
+        return f"did you mean {match[0]!r}?" if match else ""
 
     def rule(self, function: ast.FunctionDef, text: str, filename: str) -> Rule:
+        self._decorators(function)
         buffers, uses_t, order = self._positional(function)
         hypers = self._hypers(function)
         doc, body = self._split_docstring(function)
@@ -314,7 +364,7 @@ class _Reader:
             uses_t=uses_t,
             order=order,
             return_spans=tuple(spans),
-            return_span=_span(returned) if returned else _span(function),
+            return_span=self.source.span(returned or function),
             source=text,
             filename=filename,
         )
@@ -324,6 +374,7 @@ class _Reader:
     def _positional(self, function: ast.FunctionDef) -> tuple[list[Buffer], bool, tuple[str, ...]]:
         arguments = function.args
         given = [*arguments.posonlyargs, *arguments.args]
+        self.places = {a.arg: self.source.span(a) for a in (*given, *arguments.kwonlyargs)}
         self._signature_extras(function, given)
         buffers: list[Buffer] = []
         for argument in given[2:]:
@@ -385,10 +436,11 @@ class _Reader:
             case ast.Call(func=ast.Name(id="init"), args=[ast.Name(id=start)], keywords=[]) if start in ("g", "w"):
                 return Buffer(argument.arg, Kind.TENSOR, start)
             case other:
+                written = self.source.snippet(other)
                 self.problem(
-                    f"annotation {ast.unparse(other)[:40]!r} on buffer {argument.arg!r}",
+                    f"annotation {written!r} on buffer {argument.arg!r}",
                     "init(g), init(w), " + ", ".join(STATE_KINDS),
-                    _close(ast.unparse(other)[:40], [*STATE_KINDS, "init(g)", "init(w)"])
+                    self._close(written, [*STATE_KINDS, "init(g)", "init(w)"])
                     or "leave it out for a buffer of the parameter's shape that starts at zero",
                     other,
                 )
@@ -411,7 +463,7 @@ class _Reader:
             elif declared is not None and value not in declared:
                 self.problem(
                     f"the default {value:g} of {argument.arg!r} lies outside its domain",
-                    f"a value in {ast.unparse(argument.annotation)}" if argument.annotation else "",
+                    f"a value in {self.source.snippet(argument.annotation)}" if argument.annotation else "",
                     "widen the domain or change the default",
                     default or argument,
                 )
@@ -434,7 +486,7 @@ class _Reader:
                 return None
         assert annotation is not None
         self.problem(
-            f"annotation {ast.unparse(annotation)[:40]!r} on hyperparameter {argument.arg!r}",
+            f"annotation {self.source.snippet(annotation)!r} on hyperparameter {argument.arg!r}",
             "a tuning domain: " + ", ".join(f"{s}(low, high)" for s in SCALES[:3]) + " or choice(a, b, ...)",
             "write for instance lr: log(1e-5, 1e-1) = 1e-3",
             annotation,
@@ -459,7 +511,7 @@ class _Reader:
     def _split_docstring(self, function: ast.FunctionDef) -> tuple[str, list[ast.stmt]]:
         match function.body:
             case [ast.Expr(ast.Constant(str() as text)), *rest]:
-                return inspect.cleandoc(text), rest
+                return docstring(text), rest
             case body:
                 return "", body
 
@@ -477,7 +529,7 @@ class _Reader:
                     statements += self._if(statement)
                 case _:
                     statements += self._assign(statement)
-        if returned is None or returned.value is None:
+        if returned is None or not _elements(returned.value):
             self.problem(
                 f"rule {function.name!r} returns nothing",
                 "the new parameter and then every buffer, in the order of the signature",
@@ -488,7 +540,7 @@ class _Reader:
         return statements, returned
 
     def _return_names(self, function: ast.FunctionDef) -> list[str]:
-        return ["w", *(a.arg for a in function.args.args[2:] if a.arg != "t")]
+        return ["w", *(a.arg for a in [*function.args.posonlyargs, *function.args.args][2:] if a.arg != "t")]
 
     def _if(self, statement: ast.If) -> list[Statement]:
         match statement.test:
@@ -496,7 +548,7 @@ class _Reader:
                 pass
             case _:
                 self.problem(
-                    f"a branch on {ast.unparse(statement.test)[:60]!r}",
+                    f"a branch on {self.source.snippet(statement.test, 60)!r}",
                     "if matrix: (static: the parameter has two or more dimensions)",
                     "choose values element by element with where(condition, x, y)",
                     statement.test,
@@ -511,7 +563,7 @@ class _Reader:
                 self._identifier(target, place)
                 where: dict[Path, Span] = {}
                 value = self.expression(statement.value, where)
-                return [Assign(target, value, where, _span(place))]
+                return [Assign(target, value, where, self.source.span(place))]
             case ast.Pass():
                 return []
             case ast.If():
@@ -520,7 +572,7 @@ class _Reader:
                 self.problem("a return within a branch", "one return at the end", "assign names instead", statement)
             case ast.Assign():
                 self.problem(
-                    f"assignment to {ast.unparse(statement.targets[0])[:40]!r}",
+                    f"assignment to {self.source.snippet(statement.targets[0])!r}",
                     "one plain name",
                     "write one statement per name: x = ...",
                     statement.targets[0],
@@ -533,17 +585,22 @@ class _Reader:
                     _REMEDIES.get(kind, "remove it; a rule only computes"),
                     statement,
                 )
-        return []
+        return self._broken(statement)
+
+    def _broken(self, statement: ast.stmt) -> list[Assign]:
+        """The names a refused statement would have set, so that their use is no second problem."""
+        stored = [n for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+        return [Assign(n.id, ERROR, None, self.source.span(n)) for n in stored]
 
     # expressions
 
     def expression(self, node: ast.expr, where: dict[Path, Span], path: Path = ()) -> Node:
         """The expression, with the span of every part of it put into ``where``."""
-        where[path] = _span(node)
-        if len(path) > MAX_DEPTH:
+        where[path] = self.source.span(node)
+        if len(path) > MAX_NESTING:
             self.problem(
-                f"an expression more than {MAX_DEPTH} levels deep",
-                f"at most {MAX_DEPTH}",
+                f"an expression more than {MAX_NESTING} levels deep",
+                f"at most {MAX_NESTING}",
                 "name intermediate results in statements of their own",
                 node,
             )
@@ -562,23 +619,29 @@ class _Reader:
             case ast.Call():
                 return self._call(node, where, path)
             case _:
-                return self._outside(node)
+                self._outside(node)
+                parts = _operands(node)
+                return self._apply("error", parts, where, path)
 
-    def _outside(self, node: ast.expr) -> Node:
+    def _outside(self, node: ast.expr) -> None:
         message = f"{_describe(node)} in an expression"
         remedy = _REMEDIES.get(type(node).__name__, "write it with the operations of the language")
         match node:
             case ast.Compare(ops=[_, _, *_]):
                 message, remedy = "a chained comparison", "compare two values at a time, nested in where()"
             case ast.BinOp(op=operator):
-                message = f"operator {type(operator).__name__}"
-                remedy = "matmul(x, y)" if isinstance(operator, ast.MatMult) else "use + - * / **"
+                message, remedy = f"operator {type(operator).__name__}", "use + - * / **"
+            case ast.Compare():
+                message, remedy = "a test with is or in", "use < <= > >= == !="
             case ast.UnaryOp(op=ast.UAdd()):
                 message, remedy = "a unary plus", "remove it"
+            case ast.UnaryOp(op=ast.Not()):
+                message, remedy = "not in an expression", "swap the choices of where()"
+            case ast.UnaryOp():
+                message, remedy = "operator ~", "use + - * / **"
             case _:
                 pass
         self.problem(message, "names, numbers, + - * / **, comparisons and calls of operations", remedy, node)
-        return ERROR
 
     def _apply(self, op: str, arguments: Sequence[ast.expr], where: dict[Path, Span], path: Path) -> Node:
         return Node(op, tuple(self.expression(a, where, (*path, i)) for i, a in enumerate(arguments)))
@@ -587,7 +650,7 @@ class _Reader:
         value = self._number(node)
         if value is None or not math.isfinite(value):
             self.problem(
-                f"the constant {ast.unparse(node)[:40]}",
+                f"the constant {self.source.snippet(node)}",
                 "a finite number",
                 "write it as a decimal, such as 1e-8",
                 node,
@@ -596,26 +659,32 @@ class _Reader:
         return const(value)
 
     def _call(self, node: ast.Call, where: dict[Path, Span], path: Path) -> Node:
+        arguments = [a for a in (*node.args, *(k.value for k in node.keywords)) if not isinstance(a, ast.Starred)]
+        plain = len(arguments) == len(node.args) and not node.keywords
+        op = OPS.get(node.func.id) if isinstance(node.func, ast.Name) else None
         if not isinstance(node.func, ast.Name):
-            return self._outside(node.func)
-        op = OPS.get(node.func.id)
-        if op is None or op.symbol:
+            self._outside(node.func)
+        elif op is None or op.symbol:
             callable_names = [o.name for o in OPS if not o.symbol]
             self.problem(
                 f"unknown operation {node.func.id[:40]!r}",
                 "an operation of the language",
-                _close(node.func.id, callable_names) or "`evoptim ops` lists all operations",
+                self._close(node.func.id, callable_names) or "`evoptim ops` lists all operations",
                 node.func,
             )
-            for i, argument in enumerate(node.args):  # what is wrong inside is told at once too
-                self.expression(argument, where, (*path, i))
-            return ERROR
-        starred = [a for a in node.args if isinstance(a, ast.Starred)]
-        if node.keywords or starred or len(node.args) != op.arity:
-            got = "keyword or starred arguments" if node.keywords or starred else f"{len(node.args)} arguments"
+        elif not plain or len(arguments) != op.arity:
+            got = f"{len(arguments)} arguments" if plain else "keyword or starred arguments"
             self.problem(f"{op.name} with {got}", op.signature, f"it is {op.doc}", node)
-            return ERROR
-        return self._apply(op.name, node.args, where, path)
+        else:
+            return self._apply(op.name, arguments, where, path)
+        return self._apply("error", arguments, where, path)  # what is wrong inside is told at once too
+
+
+def _operands(node: ast.expr) -> list[ast.expr]:
+    """The parts of an operator that the language does not have."""
+    if not isinstance(node, ast.BinOp | ast.BoolOp | ast.Compare | ast.IfExp | ast.UnaryOp):
+        return []
+    return [n for n in ast.iter_child_nodes(node) if isinstance(n, ast.expr)]
 
 
 def _elements(value: ast.expr | None) -> list[ast.expr]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -122,7 +124,7 @@ def statements(rule: Rule) -> Iterator[str]:
     for statement in rule.body:
         if isinstance(statement, If):
             yield "if matrix:"
-            yield from _block(statement.then)
+            yield from _block(statement.then) if statement.then else ["    pass"]
             if statement.other:
                 yield "else:"
                 yield from _block(statement.other)
@@ -147,24 +149,26 @@ def print_rule(rule: Rule) -> str:
     return "\n".join(lines) + "\n"
 
 
+def docstring(doc: str) -> str:
+    """The docstring as a rule holds it: without indentation, trailing blanks and blank lines around it."""
+    trimmed = "\n".join(line.rstrip() for line in doc.split("\n"))
+    # the first pass may bring an indented line to the front
+    return inspect.cleandoc(inspect.cleandoc(trimmed))
+
+
 def _docstring(doc: str) -> list[str]:
     if not doc:
         return []
-    first, *rest = _escape(doc).split("\n")
+    first, *rest = _escape(docstring(doc)).split("\n")
     if not rest:
         return [f'    """{first}"""']
     return [f'    """{first}', *(f"    {line}" if line else "" for line in rest), '    """']
 
 
 def _escape(doc: str) -> str:
-    """The text of a docstring as it stands between triple quotes."""
-    out = "".join(_escaped_character(c) for c in doc).replace('"""', '\\"\\"\\"')
-    body = out.rstrip('"')
-    quotes = out[len(body) :]
-    backslashes = len(body) - len(body.rstrip("\\"))
-    if quotes and backslashes % 2 == 0:  # a closing quote of the text must not join the three
-        return body + '\\"' * len(quotes)
-    return out
+    """The text of a docstring as it stands between triple quotes, none of which it may form or join."""
+    out = "".join(map(_escaped_character, doc))
+    return re.sub(r'"{3,}|"+\Z', lambda quotes: '\\"' * len(quotes[0]), out)
 
 
 def _escaped_character(c: str) -> str:

@@ -133,6 +133,8 @@ class Reference:
 def _apply(op: Op, arguments: list[Array]) -> Array:
     assert op.meaning is not None
     x = arguments[0]
+    if op.reduce is not None:
+        x = np.asarray(x, order="C")  # numpy adds in the order of memory
     match op.reduce:
         case None | Reduce.GLOBAL:
             return op.meaning(*arguments)

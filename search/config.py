@@ -1,0 +1,190 @@
+"""The configuration of a search: frozen, validated at the door, stored with the results."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from evoptim.dsl import UserError
+
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """Frozen, and refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Start(Section):
+    """Where the search begins."""
+
+    rule: str = Field("adamw", description="name of a rule, or the path of a rule file")
+    frame: Literal["update", "free"] = Field(
+        "update", description='"update": only what computes the update u is mutated; "free": everything is'
+    )
+    buffers: Annotated[int, Field(ge=0, le=16)] = Field(2, description="state buffers the programs may use, at least")
+
+
+class Population(Section):
+    """Aging evolution (Real et al. 2019), as in Lion's search."""
+
+    size: Positive = Field(100, description="individuals alive")
+    tournament: Positive = Field(2, description="individuals compared to choose a parent")
+
+
+class Mutation(Section):
+    """How children differ from their parents; the first three are weights."""
+
+    insert: Weight = Field(1.0, description="weight of inserting a statement")
+    delete: Weight = Field(1.0, description="weight of deleting a statement")
+    modify: Weight = Field(1.0, description="weight of changing one argument of a statement")
+    max_statements: Positive = Field(40, description="longest program, redundant statements included")
+
+    @field_validator("modify")
+    @classmethod
+    def _some_weight(cls, value: float, info: Any) -> float:
+        if value + info.data.get("insert", 0) + info.data.get("delete", 0) <= 0:
+            raise ValueError("at least one of the weights insert, delete and modify must be above 0")
+        return value
+
+
+class Evaluation(Section):
+    """How a candidate is judged: trained with every learning rate on every seed."""
+
+    task: str = Field("digits_mlp", description="name of a task")
+    steps: Positive = Field(100, description="updates per training")
+    batch_size: Positive = Field(64, description="examples per update")
+    learning_rates: tuple[Rate, ...] = Field((1e-3, 3e-3, 1e-2, 3e-2, 1e-1), description="the grid tried by each")
+    weight_decay: Weight = Field(0.0, description="decoupled weight decay during the search")
+    seeds: tuple[int, ...] = Field((0, 1), description="seeds of initialisation and data order")
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="learning-rate schedule")
+
+    @field_validator("learning_rates", "seeds")
+    @classmethod
+    def _not_empty_not_twice(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not value:
+            raise ValueError("needs at least one value")
+        if len(set(value)) != len(value):
+            raise ValueError("values must differ")
+        return value
+
+
+class Budget(Section):
+    """When the search ends: at whichever comes first."""
+
+    evaluations: Positive = Field(400, description="distinct programs trained")
+    minutes: Annotated[float, Field(gt=0)] | None = Field(None, description="wall-clock limit; none by default")
+
+
+class Selection(Section):
+    """How the winner is chosen: the best of the search are trained again on fresh seeds."""
+
+    finalists: Positive = Field(8, description="how many are trained again")
+    seeds: tuple[int, ...] = Field((100, 101, 102, 103), description="seeds that the search did not see")
+
+
+class SearchConfig(Section):
+    """A whole search."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")] = Field(
+        "search", description="names the run directory"
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of all random choices of the search")
+    batch: Positive = Field(16, description="candidates trained together")
+    start: Start = Start()
+    population: Population = Population()
+    mutation: Mutation = Mutation()
+    evaluation: Evaluation = Evaluation()
+    budget: Budget = Budget()
+    selection: Selection = Selection()
+
+    @field_validator("selection")
+    @classmethod
+    def _fresh(cls, value: Selection, info: Any) -> Selection:
+        evaluation = info.data.get("evaluation")
+        if evaluation is not None and set(evaluation.seeds) & set(value.seeds):
+            raise ValueError("selection.seeds must not share a seed with evaluation.seeds")
+        return value
+
+
+def load_config(path: str | Path) -> SearchConfig:
+    """Read ``search.toml``.
+
+    Raises:
+        UserError: The file cannot be read, is not TOML, or a key or value is wrong; all of these at once.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = tomllib.load(file)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}", "check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}", "see docs/tutorial.md for an example") from error
+    return make_config(data, str(path))
+
+
+def make_config(data: dict[str, Any], where: str = "configuration") -> SearchConfig:
+    """Validate a configuration; every mistake is told at once.
+
+    Raises:
+        UserError: A key is unknown or a value is not allowed.
+    """
+    try:
+        return SearchConfig.model_validate(data)
+    except ValidationError as error:
+        problems = [_explain(e) for e in error.errors()]
+        raise UserError(
+            f"{where}: " + "; ".join(p for p, _ in problems),
+            "; ".join(dict.fromkeys(r for _, r in problems if r)) or "see `evoptim search --help`",
+        ) from error
+
+
+def _explain(error: Any) -> tuple[str, str]:
+    """One pydantic error as (what is wrong, remedy)."""
+    location = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = _keys(error["loc"][:-1])
+        close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"the keys there are {', '.join(known)}"
+        return f"unknown key {location!r}", hint
+    return f"{location}: {error['msg'].removeprefix('Value error, ')} (got {error['input']!r:.60})", "correct the value"
+
+
+def _keys(location: tuple[Any, ...]) -> list[str]:
+    model: type[BaseModel] = SearchConfig
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        options = [annotation, *get_args(annotation)]
+        model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), model)
+    return list(model.model_fields)
+
+
+def to_toml(config: SearchConfig) -> str:
+    """The configuration with every default spelled out and explained."""
+    lines: list[str] = []
+    sections: list[tuple[str, BaseModel]] = []
+    for key in SearchConfig.model_fields:
+        value = getattr(config, key)
+        if isinstance(value, BaseModel):
+            sections.append((key, value))
+        else:
+            lines.append(_line(config, key))
+    for key, section in sections:
+        lines += ["", f"# {(type(section).__doc__ or '').strip()}", f"[{key}]"]
+        lines += [_line(section, k) for k in type(section).model_fields]
+    return "\n".join(lines) + "\n"
+
+
+def _line(model: BaseModel, key: str) -> str:
+    value, description = getattr(model, key), type(model).model_fields[key].description
+    if value is None:
+        return f"# {key} =    # {description}"
+    text = str(list(value)) if isinstance(value, tuple) else f'"{value}"' if isinstance(value, str) else repr(value)
+    return f"{key} = {text}    # {description}"

@@ -1,0 +1,336 @@
+"""The driver: ask, train, record, tell; then the best are trained again on fresh seeds."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from evoptim.dsl import Rule, UserError, canonical_hash, load, parse
+
+from .archive import Archive
+from .config import SearchConfig, make_config, to_toml
+from .evaluator import Evaluator, Score, Trial, score
+from .evolution import Batch, Evolution
+from .frame import into_frame, tidy, with_buffers
+
+ARCHIVE, CONFIG, BEST = "archive.sqlite", "search.toml", "best.rule"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a search stands, told after every batch."""
+
+    generated: int
+    distinct: int
+    evaluated: int
+    target: int
+    cache_hits: int
+    diverged: int
+    failed: int
+    invalid: int
+    best_loss: float
+    best_text: str
+    start_loss: float
+    trainings: int
+    seconds: float
+    session_generated: int
+    session_trainings: int
+    remaining: float | None
+    stage: str = "search"
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """What a finished search chose: the program, its number, and its loss on the seeds of the selection."""
+
+    rule: Rule
+    index: int
+    loss: float
+    start_loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """A search's end. ``winner`` is None where it was stopped before its budget was used up."""
+
+    directory: Path
+    winner: Winner | None
+    progress: Progress
+
+
+Report = Callable[[Progress], None]
+
+
+def _silent(progress: Progress) -> None:
+    """Tell nobody."""
+
+
+def start_search(
+    config: SearchConfig,
+    evaluator: Evaluator,
+    directory: Path,
+    *,
+    report: Report = _silent,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> SearchResult:
+    """Run a search in a new directory.
+
+    Args:
+        config: The configuration; it is stored with the results, defaults spelled out.
+        evaluator: What trains the candidates.
+        directory: The run directory; it must not exist or be empty.
+        report: Called after every batch.
+        should_stop: Asked after every batch; True ends the run so that it can be resumed.
+
+    Raises:
+        UserError: The start rule cannot be used, or the directory holds a run already.
+    """
+    rule = start_program(config)
+    if directory.exists() and any(directory.iterdir()):
+        raise UserError(f"{directory} is not empty", "resume it with --resume, or choose another run directory")
+    _make_directory(directory)
+    with _locked(directory):
+        _write(directory / CONFIG, to_toml(config))
+        with Archive(directory / ARCHIVE, create=True) as archive:
+            archive.set_meta(
+                {"config": config.model_dump_json(), "start": rule.text, "evaluator": evaluator.version}
+            )
+            return _Driver(config, evaluator, directory, archive, rule, report, should_stop).run()
+
+
+def resume_search(
+    directory: Path,
+    make_evaluator: Callable[[SearchConfig], Evaluator],
+    *,
+    report: Report = _silent,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> SearchResult:
+    """Continue a search where it stopped; with the same machine it ends as if it had never been interrupted.
+
+    Raises:
+        UserError: It is no run directory, another process runs it, or its results are not comparable with this
+            version's.
+    """
+    if not directory.is_dir():
+        raise UserError(f"there is no run directory {directory}", "give the directory that `evoptim search` printed")
+    with _locked(directory), Archive(directory / ARCHIVE, create=False) as archive:
+        config, rule, version = stored_run(archive)
+        evaluator = make_evaluator(config)
+        if evaluator.version != version:
+            raise UserError(
+                f"{directory} was evaluated with {version}, this installation has {evaluator.version}",
+                "resume it with the versions that began it: results of both would not be comparable",
+            )
+        return _Driver(config, evaluator, directory, archive, rule, report, should_stop).run()
+
+
+def stored_run(archive: Archive) -> tuple[SearchConfig, Rule, str]:
+    """Configuration, start program and evaluator version of an archive.
+
+    Raises:
+        UserError: The run was killed before it had begun.
+    """
+    config, start, version = archive.meta("config"), archive.meta("start"), archive.meta("evaluator")
+    if config is None or start is None or version is None:
+        raise UserError(f"{archive.path} holds no search: it stopped before it began", "delete the directory")
+    return make_config(json.loads(config), str(archive.path)), parse(start), version
+
+
+def start_program(config: SearchConfig) -> Rule:
+    """The first program of a search: the configured rule, framed, with the wanted number of buffers."""
+    rule = load(config.start.rule)
+    if config.start.frame == "update":
+        rule = into_frame(rule, config.evaluation.weight_decay).rule
+    elif not any(h.name == "lr" for h in rule.hypers):
+        raise UserError(f"rule {rule.name!r} has no lr", "add lr to its hyperparameters")
+    return with_buffers(rule.replace(doc=""), config.start.buffers)
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {directory}: {error.strerror or error}", "choose another directory") from error
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold the run directory against other processes; the lock ends with the process, however it ends."""
+    with open(directory / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"{directory} is in use by another process", "wait for it, or stop it first") from error
+        yield
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file as a whole, or leave it."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}", "free disk space, then --resume") from error
+
+
+class _Driver:
+    """One run, new or resumed."""
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        evaluator: Evaluator,
+        directory: Path,
+        archive: Archive,
+        start: Rule,
+        report: Report,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.config, self.evaluator, self.directory, self.archive = config, evaluator, directory, archive
+        self.report, self.should_stop = report, should_stop
+        self.evolution = Evolution(config, start)
+        self.settings = [{"lr": lr, "weight_decay": config.evaluation.weight_decay} for lr in _rates(config)]
+        if not any(h.name == "weight_decay" for h in start.hypers):
+            self.settings = [{"lr": lr} for lr in _rates(config)]
+        for batch, new in archive.batches():
+            self.evolution.replay(batch, new)
+        self.began = time.monotonic()
+        self.before = sum(archive.seconds())
+        self.generated_before = self.evolution.counts.generated
+        self.evaluated_before = self.evolution.counts.evaluated
+        self.best_written: float | None = None
+
+    def run(self) -> SearchResult:
+        """All batches that the budget allows, then the selection."""
+        while not self._done():
+            self._batch()
+            self.report(self.progress())
+            if self.should_stop():
+                return SearchResult(self.directory, None, self.progress())
+        winner = self._select()
+        return SearchResult(self.directory, winner, self.progress("selection"))
+
+    def _done(self) -> bool:
+        counts, budget = self.evolution.counts, self.config.budget
+        limit = None if budget.minutes is None else budget.minutes * 60
+        return (
+            counts.evaluated >= budget.evaluations
+            or (limit is not None and self._seconds() >= limit)
+            or self.archive.meta("winner") is not None
+        )
+
+    def _seconds(self) -> float:
+        return self.before + time.monotonic() - self.began
+
+    def _batch(self) -> None:
+        t0 = time.monotonic()
+        batch = self.evolution.ask()
+        t1 = time.monotonic()
+        trials = self._train([p.rule for p in batch.new], self.config.evaluation.seeds)
+        by_hash = {p.hash: t for p, t in zip(batch.new, trials, strict=True)}
+        scores = {h: score(t) for h, t in by_hash.items()}
+        if batch.number == 0 and scores[batch.new[0].hash].status != "ok":
+            failure = scores[batch.new[0].hash]
+            raise UserError(
+                f"the start rule itself is {failure.status} with every learning rate {failure.reason}",
+                "choose other learning rates, more steps or another rule",
+            )
+        timing = (t1 - t0, time.monotonic() - t1, datetime.now(UTC).isoformat(timespec="seconds"))
+        self.archive.record(batch, self.evolution.scores | scores, by_hash, self.evaluator.version, timing)
+        self.evolution.tell(batch, [scores[p.hash] for p in batch.new])
+        self._write_best()
+
+    def _train(self, rules: Sequence[Rule], seeds: Sequence[int]) -> list[list[Trial]]:
+        return self.evaluator.evaluate(rules, self.settings, seeds) if rules else []
+
+    def _write_best(self) -> None:
+        best, best_score = self.evolution.best, self.evolution.best_score
+        if best is not None and best_score.loss != self.best_written:
+            _write(self.directory / BEST, tidy(best.rule).text)
+            self.best_written = best_score.loss
+
+    def progress(self, stage: str = "search") -> Progress:
+        """Where the search stands."""
+        counts, evolution = self.evolution.counts, self.evolution
+        per_candidate = len(self.settings) * len(self.config.evaluation.seeds)
+        seconds = self._seconds()
+        start = evolution.scores.get(canonical_hash(evolution.start))
+        return Progress(
+            generated=counts.generated,
+            distinct=len(evolution.scores),
+            evaluated=counts.evaluated,
+            target=self.config.budget.evaluations,
+            cache_hits=counts.cache_hits,
+            diverged=counts.diverged,
+            failed=counts.failed,
+            invalid=counts.invalid,
+            best_loss=evolution.best_score.loss,
+            best_text=tidy(evolution.best.rule).text if evolution.best else "",
+            start_loss=start.loss if start else float("inf"),
+            trainings=counts.evaluated * per_candidate,
+            seconds=seconds,
+            session_generated=counts.generated - self.generated_before,
+            session_trainings=(counts.evaluated - self.evaluated_before) * per_candidate,
+            remaining=self._remaining(),
+            stage=stage,
+        )
+
+    def _remaining(self) -> float | None:
+        """Seconds left at the present pace, or by the clock where a limit is set."""
+        counts, budget = self.evolution.counts, self.config.budget
+        done = counts.evaluated - self.evaluated_before
+        elapsed = time.monotonic() - self.began
+        by_pace = elapsed / done * (budget.evaluations - counts.evaluated) if done else None
+        by_clock = None if budget.minutes is None else budget.minutes * 60 - self._seconds()
+        known = [max(0.0, s) for s in (by_pace, by_clock) if s is not None]
+        return min(known) if known else None
+
+    def _select(self) -> Winner:
+        """Train the best again, and the start rule with them, on seeds that the search did not see."""
+        stored = self.archive.meta("winner")
+        start = self.evolution.start
+        candidates = [(i, h, parse(text)) for i, h, text, _ in self.archive.finalists(self.config.selection.finalists)]
+        if all(i != 0 for i, _, _ in candidates):
+            candidates.append((0, canonical_hash(start), start))
+        if stored is None:
+            trials = self._train([r for _, _, r in candidates], self.config.selection.seeds)
+            by_hash: Mapping[str, Sequence[Trial]] = {h: t for (_, h, _), t in zip(candidates, trials, strict=True)}
+            self.archive.record_trainings("selection", by_hash, self.evaluator.version)
+        scores = {i: score(self._selection_trials(h)) for i, h, _ in candidates}
+        index = min(scores, key=lambda i: (scores[i].loss, i))
+        if stored is None:
+            self.archive.set_meta({"winner": str(index)})
+        return Winner(winner_rule(self.archive, self.config, index), index, scores[index].loss, scores[0].loss)
+
+    def _selection_trials(self, digest: str) -> list[Trial]:
+        return [*self.archive.trials(digest, "selection")]
+
+
+def _rates(config: SearchConfig) -> tuple[float, ...]:
+    return config.evaluation.learning_rates
+
+
+def winner_rule(archive: Archive, config: SearchConfig, index: int) -> Rule:
+    """A program of the archive for people: tidied, documented, its default lr the one that did best."""
+    text, digest, _, _, _ = archive.program(index)
+    rule = tidy(parse(text))
+    stage = "selection" if archive.trials(digest, "selection") else "search"
+    best: Score = score([*archive.trials(digest, stage)])
+    evaluation = config.evaluation
+    doc = (
+        f"Found by evolutionary search from {config.start.rule} on {evaluation.task}.\n\n"
+        f"Program {index} of the search {config.name!r} (seed {config.seed}); the default lr is the best of its grid\n"
+        f"for {evaluation.steps} steps at batch size {evaluation.batch_size}, with a {evaluation.schedule} schedule."
+    )
+    hypers = tuple(
+        type(h)(h.name, best.setting.get("lr", h.default), h.declared) if h.name == "lr" else h for h in rule.hypers
+    )
+    return rule.replace(name="found", doc=doc, hypers=hypers)
