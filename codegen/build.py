@@ -13,7 +13,7 @@ from types import ModuleType
 
 import torch
 
-from evoptim.dsl import Rule, UserError, canonical_hash
+from evoptim.dsl import Rule, UserError, canonical_hash, zero_gradient_problem
 
 from .signature import class_name as pick_class_name
 from .targets.torch_eager.optimizer import OptimizerText
@@ -71,8 +71,14 @@ def export(rule: Rule, path: str | os.PathLike[str], class_name: str | None = No
         The path written.
 
     Raises:
-        UserError: The file cannot be written.
+        UserError: A zero gradient with lr 0 changes parameters or breaks the state, or the file cannot be written.
     """
+    problem = zero_gradient_problem(rule)
+    if problem:
+        raise UserError(
+            f"rule {rule.name!r} is not fit for export: {problem}",
+            "guard its divisions, as in x / (sqrt(v) + eps) or safe_div(x, y), and multiply decay by lr",
+        )
     target = Path(path)
     text = source(rule, class_name)
     temporary = ""

@@ -42,7 +42,7 @@ def interval(node: Node, names: Mapping[str, Interval]) -> Interval:
             return 0.0, b
         case "power", [(a, _), (c, d)] if a >= 1 and -_MODERATE_EXPONENT <= c and d <= 0:
             return 0.0, 1.0
-        case ("sqrt" | "log1p" | "expm1"), [(a, b)] if a >= 0:
+        case (("sqrt" | "log1p" | "expm1"), [(a, b)]) if a >= 0:
             return getattr(math, node.op)(a), math.inf if b > 700 else getattr(math, node.op)(b)
         case "max", [(a, b), (c, d)]:
             return max(a, c), max(b, d)
@@ -59,9 +59,9 @@ def _clean(low: float, high: float) -> Interval:
 def is_safe(op: str, arguments: list[Interval]) -> bool:
     """Whether Python computes an op on floats within these bounds without raising, and as IEEE has it."""
     match op, arguments:
-        case ("add" | "sub" | "mul" | "neg" | "abs" | "max" | "min" | "sign" | "tanh" | "erf" | "arctan"), _:
+        case (("add" | "sub" | "mul" | "neg" | "abs" | "max" | "min" | "sign" | "tanh" | "erf" | "arctan"), _):
             return True
-        case ("less" | "less_equal" | "greater" | "greater_equal" | "equal" | "not_equal" | "where"), _:
+        case (("less" | "less_equal" | "greater" | "greater_equal" | "equal" | "not_equal" | "where"), _):
             return True
         case "div", [_, (c, d)]:
             return c > 0 or d < 0
@@ -71,9 +71,9 @@ def is_safe(op: str, arguments: list[Interval]) -> bool:
             return a >= 0
         case "log1p", [(a, _)]:
             return a >= 0
-        case ("expm1" | "exp" | "exp2"), [(_, b)]:
+        case (("expm1" | "exp" | "exp2"), [(_, b)]):
             return b <= 700
-        case ("log" | "log2" | "log10"), [(a, _)]:
+        case (("log" | "log2" | "log10"), [(a, _)]):
             return a > 0
         case _:
             return False

@@ -55,7 +55,9 @@ def _compile(text: str, rule: Rule, varying: frozenset[str]) -> ReplicaUpdate:
     hosts = Hosts(varying)
     functions = [_function(rule, hosts, matrix=False)]
     flat = elementwise(rule)
-    functions.append(functions[0].replace("def vector(", "def matrix(") if flat else _function(rule, hosts, matrix=True))
+    functions.append(
+        functions[0].replace("def vector(", "def matrix(") if flat else _function(rule, hosts, matrix=True)
+    )
     source = "\n\n".join(functions)
     namespace: dict[str, Any] = {"torch": torch}
     exec(compile(source, "<replicas>", "exec"), namespace)

@@ -11,6 +11,7 @@ from .canonical import canonical_hash, canonicalize, live_names
 from .check import check
 from .domains import Domain
 from .errors import Problem, RuleError, Span, UserError
+from .gate import zero_gradient_problem
 from .infer import elementwise, kind_of, live_statements, reduces
 from .kinds import Kind, Type
 from .latex import latex, to_sympy
@@ -60,4 +61,5 @@ __all__ = [
     "rule",
     "rule_names",
     "to_sympy",
+    "zero_gradient_problem",
 ]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from .derived import substitute
 from .lower import Graph, lower
-from .node import Node, name
+from .node import Node, name, names
 from .ops import OPS, Reduce
 from .rule import Assign, Buffer, If, Rule, Statement
 
@@ -83,22 +83,14 @@ def canonicalize(rule: Rule, drop_dead: bool = True) -> Rule:
     buffers = tuple(b for b in rule.buffers if b.name in live)
     indices = [0, *(i + 1 for i, b in enumerate(rule.buffers) if b.name in live)]
     targets = ["w", *(b.name for b in buffers)]
-    writer = _Writer(set(rule.leaves))
     vector, matrix = [graph.vector[i] for i in indices], [graph.matrix[i] for i in indices]
-    body: list[Statement] = []
-    if vector == matrix:
-        block, returns = writer.block(vector, targets, 0)
-        body += block
+    used = {n for root in (*vector, *matrix) for n in names(root)}
+    writer = _Writer({*targets, *used})
+    if vector == matrix and not _over_branches(vector):
+        body, returns = writer.block(vector, targets)
     else:
-        body += writer.globals(vector, matrix)
-        finals = [writer.fresh(f"{t}_new") for t in targets]
-        then, _ = writer.block(matrix, finals, 0, returned=False)
-        other, _ = writer.block(vector, finals, 0, returned=False)
-        unchanged = {f: t for f, t in zip(finals, targets, strict=True)}
-        body.append(If(_without_identities(then, unchanged), _without_identities(other, unchanged)))
-        body, returns = _rename_back(body, finals, targets, writer.temporaries)
-    used = {n for s in (*body,) for n in _reads(s)} | {str(n.value) for r in returns for n in r.walk() if n.op == "name"}
-    positional = tuple(n for n in rule.positional if n in used or n in {b.name for b in buffers})
+        body, returns = _branches(writer, vector, matrix, targets)
+    positional = tuple(n for n in rule.positional if n in targets or (n == "t" and n in used))
     natural = (*(b.name for b in buffers), *(("t",) if "t" in used else ()))
     return rule.replace(
         buffers=buffers,
@@ -110,31 +102,39 @@ def canonicalize(rule: Rule, drop_dead: bool = True) -> Rule:
     )
 
 
-def _reads(statement: Statement) -> Iterable[str]:
-    assigns = (*statement.then, *statement.other) if isinstance(statement, If) else (statement,)
-    for assign in assigns:
-        yield from (str(n.value) for n in assign.value.walk() if n.op == "name")
+def _over_branches(outputs: list[Node]) -> bool:
+    """Whether there is a value over all parameters to which matrices contribute something else."""
+    found = (n for root in outputs for n in root.walk() if n.op in OPS)
+    return any(OPS[n.op].reduce is Reduce.GLOBAL and len(n.args) > 1 for n in found)
 
 
-def _without_identities(assigns: list[Assign], names: dict[str, str]) -> tuple[Assign, ...]:
-    """Drop ``r_new = r``: the branch leaves that buffer alone."""
-    return tuple(a for a in assigns if not (a.target in names and a.value is name(names[a.target])))
-
-
-def _rename_back(
-    body: list[Statement], finals: list[str], targets: list[str], temporaries: set[str]
+def _branches(
+    writer: _Writer, vector: list[Node], matrix: list[Node], targets: list[str]
 ) -> tuple[list[Statement], tuple[Node, ...]]:
-    """Move the writes of ``x_new`` to the end of each branch and call them ``x``: old values are read before."""
-    out: list[Statement] = []
+    """The body of a rule that treats matrices differently: first what is the same for all parameters."""
+    body = writer.globals(vector, matrix)
+    finals = [writer.fresh(f"{t}_new") for t in targets]
     back = dict(zip(finals, targets, strict=True))
-    for statement in body:
-        if isinstance(statement, If):
-            statement = If(_last(statement.then, back, temporaries), _last(statement.other, back, temporaries))
-        out.append(statement)
-    return out, tuple(name(t) for t in targets)
+    same = [i for i, (v, m) in enumerate(zip(vector, matrix, strict=True)) if v is m]
+    apart = [i for i in range(len(targets)) if i not in same]
+    common = _without_identities(writer.write([vector[i] for i in same], [finals[i] for i in same]), back)
+    then, other = (
+        _without_identities(writer.scoped().write([outputs[i] for i in apart], [finals[i] for i in apart]), back)
+        for outputs in (matrix, vector)
+    )
+    body += common
+    if apart:
+        body.append(If(_last(then, back, writer.temporaries), _last(other, back, writer.temporaries)))
+    return body, tuple(name(f if f in {a.target for a in common} else t) for f, t in back.items())
+
+
+def _without_identities(assigns: list[Assign], back: dict[str, str]) -> tuple[Assign, ...]:
+    """Drop ``r_new = r``: the branch leaves that buffer alone."""
+    return tuple(a for a in assigns if not (a.target in back and a.value is name(back[a.target])))
 
 
 def _last(assigns: tuple[Assign, ...], back: dict[str, str], temporaries: set[str]) -> tuple[Assign, ...]:
+    """Move the writes of ``x_new`` to the end of a branch and call them ``x``: old values are read before."""
     first = [a for a in assigns if a.target not in back]
     finals = _sequential([a for a in assigns if a.target in back], back)
     return tuple(_forward([*first, *finals], temporaries))
@@ -216,40 +216,30 @@ class _Writer:
 
     def _global(self, node: Node) -> list[Statement]:
         argument, result = self._temporary(), self._temporary()
-        blocks = [self.block([a], [argument], 1, returned=False)[0] for a in node.args]
+        blocks = [self.scoped().write([a], [argument]) for a in node.args]
         self.named[node] = name(result)
         over: list[Statement] = [If(tuple(blocks[1]), tuple(blocks[0]))] if len(blocks) == 2 else [*blocks[0]]
         return [*over, Assign(result, Node(node.op, (name(argument),)))]
 
-    def _scoped(self) -> _Writer:
-        child = _Writer(self.taken)
+    def scoped(self) -> _Writer:
+        """A writer for a block: what it names is not known outside, and no name is given twice."""
+        child = _Writer(set())
         child.named = dict(self.named)
         child.taken, child.temporaries = self.taken, self.temporaries
         return child
 
-    def block(
-        self, outputs: list[Node], targets: list[str], kept: int, returned: bool = True
-    ) -> tuple[list[Assign], tuple[Node, ...]]:
-        """Statements that give ``outputs`` the names ``targets``; the first ``kept`` are variables."""
-        scope = self if returned else self._scoped()
+    def write(self, outputs: list[Node], targets: list[str]) -> list[Assign]:
+        """Statements that give ``outputs`` the names ``targets``, those last."""
         uses = _uses(outputs)
         statements: list[Assign] = []
-        for node, target in zip(outputs[:kept], targets[:kept], strict=True):
-            value = scope._write(node, uses, statements)
-            statements.append(Assign(target, value))
-            if node.args:
-                scope.named[node] = name(target)
-        finals = [
-            Assign(target, scope._write(node, uses, statements))
-            for node, target in zip(outputs[kept:], targets[kept:], strict=True)
-        ]
-        if not returned:
-            return [*statements, *finals], ()
-        placeholders = {scope.fresh(f"{a.target}_new"): a for a in finals}
-        back = {new: a.target for new, a in placeholders.items()}
-        moved = [Assign(new, a.value) for new, a in placeholders.items() if a.value is not name(a.target)]
-        ordered = [*statements, *_sequential(moved, back)]
-        return _forward(ordered, self.temporaries), tuple(name(t) for t in targets[kept:])
+        finals = [Assign(target, self._write(node, uses, statements)) for node, target in zip(outputs, targets, strict=True)]
+        return [*statements, *finals]
+
+    def block(self, outputs: list[Node], targets: list[str]) -> tuple[list[Statement], tuple[Node, ...]]:
+        """The same for the carried names of a rule: every old value is read before it is overwritten."""
+        back = {self.fresh(f"{t}_new"): t for t in targets}
+        assigns = _without_identities(self.write(outputs, [*back]), back)
+        return [*_last(assigns, back, self.temporaries)], tuple(map(name, targets))
 
     def _write(self, root: Node, uses: Counter[Node], out: list[Assign]) -> Node:
         """The expression for a node, naming shared and long parts by statements appended to ``out``."""

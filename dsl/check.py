@@ -88,6 +88,8 @@ class _Checker:
                 self._report(f"the name {name!r} is declared twice", "distinct names", "rename one", span)
             seen.add(name)
         buffers = [(b.name, "buffer") for b in self.rule.buffers]
+        if [n for n in self.rule.positional if n != "t"] != [n for n, _ in buffers]:
+            self._report("an order of arguments unlike that of the buffers", "the same", "sort the buffers", None)
         for name, what in (*buffers, *((h.name, "hyperparameter") for h in self.rule.hypers)):
             self._reserved(name, what, self.places.get(name))
 

@@ -9,7 +9,7 @@ from .node import Node, const, name
 from .ops import OPS, Op
 
 _definitions: dict[tuple[str, str], Node] = {}
-_SYMBOLS = {
+_SYMBOLS: dict[type[ast.operator] | type[ast.cmpop], str] = {
     ast.Add: "add",
     ast.Sub: "sub",
     ast.Mult: "mul",

@@ -94,6 +94,10 @@ class Problem:
         return f"{filename}:{self.span.line}:{self.span.column + 1}: {self.message}"
 
 
+def _place(problem: Problem) -> tuple[int, int]:
+    return (problem.span.line, problem.span.column) if problem.span else (0, 0)
+
+
 _WIDTH = 96
 _SHOWN = 50
 
@@ -111,8 +115,7 @@ class RuleError(UserError):
     """Everything wrong with one rule, all at once."""
 
     def __init__(self, problems: Iterable[Problem], text: str = "", filename: str = "<rule>") -> None:
-        place = lambda p: (p.span.line, p.span.column) if p.span else (0, 0)  # noqa: E731 - a sort key
-        self.problems = tuple(sorted(problems, key=place))
+        self.problems = tuple(sorted(problems, key=_place))
         self.text = text
         self.filename = filename
         lines = text.split("\n")

@@ -8,7 +8,7 @@ from .check import reduction_of
 from .kinds import Kind
 from .node import Node
 from .ops import OPS, Op, Reduce, result_kind
-from .rule import Assign, If, Rule
+from .rule import Assign, If, Rule, Statement
 
 _SUMS = {Reduce.TENSOR: "sum", Reduce.ROW: "row_sum", Reduce.COL: "col_sum", Reduce.GLOBAL: "global_sum"}
 
@@ -61,7 +61,7 @@ def live_statements(rule: Rule) -> Rule:
     kept = [i for i, b in enumerate(rule.buffers) if b.name in live_buffers]
     returns = (rule.returns[0], *(rule.returns[i + 1] for i in kept))
     wanted = {n for r in returns for n in _names(r)}
-    body = []
+    body: list[Statement] = []
     for statement in reversed(rule.body):
         if isinstance(statement, If):
             then, needed_then = _live_block(statement.then, wanted)
@@ -79,7 +79,7 @@ def live_statements(rule: Rule) -> Rule:
 
 
 def _live_block(block: tuple[Assign, ...], wanted: set[str]) -> tuple[tuple[Assign, ...], set[str]]:
-    wanted, out = set(wanted), []
+    wanted, out = set(wanted), list[Assign]()
     for assign in reversed(block):
         if assign.target in wanted:
             wanted = (wanted - {assign.target}) | _names(assign.value)

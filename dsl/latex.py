@@ -39,7 +39,7 @@ def to_sympy(node: Node, names: dict[str, Any] | None = None) -> Any:
     names = names if names is not None else {}
     if node.op == "const":
         assert isinstance(node.value, float)
-        value = node.value
+        value: float = node.value
         return sympy.Integer(int(value)) if value == int(value) and abs(value) < 1e15 else sympy.Float(repr(value))
     if node.op == "name":
         identifier = str(node.value)
@@ -61,11 +61,10 @@ class _Names:
 
         self.carried = {"w", *(b.name for b in rule.buffers)}
         self.symbols: dict[str, Any] = {}
-        for identifier, kind in rule.leaves.items():
+        for identifier in rule.leaves:
             base = _symbol_name(identifier)
             index = "_{t-1}" if identifier in self.carried else "_{t}" if identifier == "g" else ""
             self.symbols[identifier] = sympy.Symbol(_join(base, index), real=True)
-            del kind
 
     def assign(self, identifier: str) -> str:
         import sympy
@@ -108,11 +107,9 @@ def latex(rule: Rule) -> str:
 
 
 def _line(assign: Assign, names: _Names, indent: str = "") -> str:
-    import sympy
     from sympy.printing.latex import LatexPrinter
 
     expression = to_sympy(assign.value, names.symbols)
     printer = LatexPrinter({"symbol_names": {s: s.name for s in expression.free_symbols}, "mul_symbol": None})
-    del sympy
     right = printer.doprint(expression)
     return f"&{indent}{names.assign(assign.target)} = {right}"

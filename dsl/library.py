@@ -11,17 +11,18 @@ from .errors import UserError
 from .parse import parse, parse_file
 from .rule import Rule
 
+_ZOO = resources.files("evoptim.dsl") / "zoo"
+
 
 @cache
 def rule_names() -> tuple[str, ...]:
     """The names of the rules in the package, sorted."""
-    folder = resources.files(__package__) / "zoo"
-    return tuple(sorted(f.name.removesuffix(".py") for f in folder.iterdir() if f.name.endswith(".py")))
+    return tuple(sorted(f.name.removesuffix(".py") for f in _ZOO.iterdir() if f.name.endswith(".py")))
 
 
 @cache
 def _library_rule(name: str) -> Rule:
-    text = (resources.files(__package__) / "zoo" / f"{name}.py").read_text(encoding="utf-8")
+    text = (_ZOO / f"{name}.py").read_text(encoding="utf-8")
     return parse(text, f"{name}.py")
 
 
@@ -39,6 +40,6 @@ def load(source: str | Path) -> Rule:
         return parse_file(text)
     if Path(text).suffix or "/" in text:
         raise UserError(f"there is no file {text}", "check the path, or name a rule that `evoptim rules` lists")
-    close = difflib.get_close_matches(text, rule_names(), n=1)
+    close = [text.lower()] if text.lower() in rule_names() else difflib.get_close_matches(text, rule_names(), n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise UserError(f"there is no rule named {text!r}", f"{hint}`evoptim rules` lists the rules; a file is given by path")

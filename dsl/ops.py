@@ -1,3 +1,5 @@
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# sympy has no annotations, so what the table says about it cannot be checked.
 """The op table: every operation of the language, one row each.
 
 A row gives the op's name, arguments and meaning (numpy, float64), how it changes the kind of a value,

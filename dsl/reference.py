@@ -16,7 +16,7 @@ from .derived import definition
 from .kinds import Kind
 from .node import Node
 from .ops import OPS, Op, Reduce
-from .rule import Assign, If, Rule
+from .rule import Assign, Buffer, If, Rule
 
 Array: TypeAlias = NDArray[np.float64]
 Values: TypeAlias = dict[str, list[Array]]
@@ -53,19 +53,15 @@ class Reference:
         self.t += 1
         gradients = [np.asarray(g, dtype=np.float64) for g in grads]
         if self.t == 1:
-            self.state = {b.name: [self._start(i, b.name, gradients) for i in range(len(gradients))] for b in self._buffers}
+            indices = range(len(gradients))
+            self.state = {b.name: [self._start(i, b, gradients) for i in indices] for b in self.rule.buffers}
         env: Values = {"w": list(self.params), "g": gradients, **{k: list(v) for k, v in self.state.items()}}
         for key, value in {**self.hypers, "t": float(self.t)}.items():
-            env[key] = [np.float64(value)] * len(gradients)  # type: ignore[list-item]  # a 0-d array
+            env[key] = [np.array(value)] * len(gradients)
         with np.errstate(all="ignore"):
             self._run(env)
 
-    @property
-    def _buffers(self) -> tuple[object, ...]:
-        return self.rule.buffers
-
-    def _start(self, index: int, name: str, gradients: list[Array]) -> Array:
-        buffer = next(b for b in self.rule.buffers if b.name == name)
+    def _start(self, index: int, buffer: Buffer, gradients: list[Array]) -> Array:
         shape = self.params[index].shape
         if buffer.init:
             return (gradients if buffer.init == "g" else self.params)[index].copy()
@@ -106,16 +102,18 @@ class Reference:
 
     def _assign_some(self, assign: Assign, env: Values, chosen: list[int]) -> None:
         values = self.evaluate(assign.value, env, chosen)
-        slots = list(env.get(assign.target, [np.float64(math.nan)] * len(self.params)))  # type: ignore[list-item]
+        slots = list(env.get(assign.target, self._nothing()))
         for i in chosen:
             slots[i] = values[i]
         env[assign.target] = slots
 
+    def _nothing(self) -> list[Array]:
+        return [np.array(math.nan)] * len(self.params)
+
     def evaluate(self, node: Node, env: Values, chosen: Sequence[int]) -> list[Array]:
         """The value of an expression for the chosen parameters (NaN for the others)."""
-        nothing: list[Array] = [np.float64(math.nan)] * len(self.params)  # type: ignore[list-item]
         if node.op == "const":
-            return [np.float64(node.value)] * len(self.params)  # type: ignore[list-item, arg-type]
+            return [np.array(node.value, dtype=np.float64)] * len(self.params)
         if node.op == "name":
             return env[str(node.value)]
         op = OPS[node.op]
@@ -124,7 +122,7 @@ class Reference:
             return self.evaluate(definition(op), dict(zip(op.args, arguments, strict=True)), chosen)
         if op.reduce is Reduce.GLOBAL:
             return [_over_all(op, [arguments[0][i] for i in chosen])] * len(self.params)
-        out = list(nothing)
+        out = self._nothing()
         for i in chosen:
             out[i] = _apply(op, [a[i] for a in arguments])
         return out

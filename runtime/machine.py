@@ -39,7 +39,12 @@ class Machine:
     """
 
     def __init__(
-        self, rule: Rule, layout: Layout, settings: Sequence[Mapping[str, float]], steps: int, schedule: Schedule
+        self,
+        rule: Rule,
+        layout: Layout,
+        settings: Sequence[Mapping[str, float]],
+        steps: int,
+        schedule: Schedule,
     ) -> None:
         self.values = {h.name: np.array([s.get(h.name, h.default) for s in settings]) for h in rule.hypers}
         varying = frozenset(n for n, v in self.values.items() if np.any(v != v[0]))

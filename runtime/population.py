@@ -97,7 +97,11 @@ def train_population(
 
 
 def _validate(
-    rules: Sequence[Rule], settings: Sequence[Mapping[str, float]], seeds: Sequence[int], steps: int, check_every: int
+    rules: Sequence[Rule],
+    settings: Sequence[Mapping[str, float]],
+    seeds: Sequence[int],
+    steps: int,
+    check_every: int,
 ) -> None:
     for what, value in (("rules", rules), ("settings", settings), ("seeds", seeds)):
         if len(value) == 0:

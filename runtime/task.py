@@ -125,5 +125,3 @@ def linear_(layer: nn.Linear, generator: torch.Generator) -> None:
     uniform_(layer.weight, bound, generator)
     if layer.bias is not None:
         uniform_(layer.bias, bound, generator)
-
-

@@ -4,7 +4,7 @@ from .archive import Archive
 from .config import SearchConfig, load_config, make_config, to_toml
 from .evaluator import Evaluator, Score, Trial, score
 from .evolution import Batch, Evolution, Proposal
-from .frame import FrameError, Framed, into_frame, is_framed, tidy
+from .frame import Framed, FrameError, into_frame, is_framed, tidy
 from .loop import Progress, SearchResult, Winner, resume_search, start_search, stored_run, winner_rule
 from .mutate import flatten, mutate
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +122,7 @@ class Archive:
         self._db.close()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self) -> Generator[None]:
         """Turn what SQLite says about the file into a message with a way back."""
         try:
             yield
@@ -134,7 +134,7 @@ class Archive:
             ) from error
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self) -> Generator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -202,7 +202,20 @@ class Archive:
             "FROM programs ORDER BY id"
         )
         number, proposals, new = 0, list[Proposal](), dict[str, Score]()
-        for index, batch, parent, digest, text, mutation, redraws, status, duplicate, loss, setting, reason in rows:
+        for (
+            index,
+            batch,
+            parent,
+            digest,
+            text,
+            mutation,
+            redraws,
+            status,
+            duplicate,
+            loss,
+            setting,
+            reason,
+        ) in rows:
             if batch != number:
                 yield Batch(number, tuple(proposals)), new
                 number, proposals, new = batch, [], {}
@@ -214,12 +227,19 @@ class Archive:
         if proposals:
             yield Batch(number, tuple(proposals)), new
 
-    def finalists(self, count: int) -> list[tuple[int, str, str, float]]:
-        """The best distinct programs: number, hash, text, loss."""
-        return self._db.execute(
-            "SELECT id, hash, text, loss FROM programs WHERE status = 'ok' AND NOT duplicate ORDER BY loss, id LIMIT ?",
-            (count,),
-        ).fetchall()
+    def best(self) -> Iterator[tuple[int, str, str, float]]:
+        """The distinct programs from the best on: number, hash, text, loss."""
+        query = "SELECT id, hash, text, loss FROM programs WHERE status = 'ok' AND NOT duplicate ORDER BY loss, id"
+        yield from self._db.execute(query)
+
+    def lineage(self, index: int) -> list[tuple[int, str, float | None, str]]:
+        """The ancestors of a program, the first one first: number, mutation, loss, text."""
+        out: list[tuple[int, str, float | None, str]] = []
+        while index >= 0:
+            text, _, parent, mutation, loss = self.program(index)
+            out.append((index, mutation, loss, text))
+            index = parent
+        return out[::-1]
 
     def program(self, index: int) -> tuple[str, str, int, str, float | None]:
         """Text, hash, parent, mutation and loss of a program.
@@ -254,6 +274,16 @@ class Archive:
             "SELECT * FROM trainings ORDER BY hash, setting, seed, evaluator",
         )
         return [row for q in queries for row in self._db.execute(q)]
+
+    def counts(self) -> dict[str, int]:
+        """Programs generated, evaluated, met before, diverged and failed, and invalid draws."""
+        row = self._db.execute(
+            "SELECT COUNT(*), SUM(NOT duplicate), SUM(duplicate), "
+            "SUM(NOT duplicate AND status = 'diverged'), SUM(NOT duplicate AND status NOT IN ('ok', 'diverged')), "
+            "SUM(redraws) FROM programs"
+        ).fetchone()
+        names = ("generated", "evaluated", "duplicates", "diverged", "failed", "invalid")
+        return {n: int(v or 0) for n, v in zip(names, row, strict=True)}
 
     def seconds(self) -> tuple[float, float]:
         """Time spent proposing and training so far."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -25,27 +26,30 @@ class Section(BaseModel):
 class Start(Section):
     """Where the search begins."""
 
-    rule: str = Field("adamw", description="name of a rule, or the path of a rule file")
+    rule: str = Field(default="adamw", description="name of a rule, or the path of a rule file")
     frame: Literal["update", "free"] = Field(
-        "update", description='"update": only what computes the update u is mutated; "free": everything is'
+        default="update",
+        description='"update": only what computes the update u is mutated; "free": everything is',
     )
-    buffers: Annotated[int, Field(ge=0, le=16)] = Field(2, description="state buffers the programs may use, at least")
+    buffers: Annotated[int, Field(ge=0, le=16)] = Field(
+        default=2, description="state buffers the programs may use, at least"
+    )
 
 
 class Population(Section):
     """Aging evolution (Real et al. 2019), as in Lion's search."""
 
-    size: Positive = Field(100, description="individuals alive")
-    tournament: Positive = Field(2, description="individuals compared to choose a parent")
+    size: Positive = Field(default=100, description="individuals alive")
+    tournament: Positive = Field(default=2, description="individuals compared to choose a parent")
 
 
 class Mutation(Section):
     """How children differ from their parents; the first three are weights."""
 
-    insert: Weight = Field(1.0, description="weight of inserting a statement")
-    delete: Weight = Field(1.0, description="weight of deleting a statement")
-    modify: Weight = Field(1.0, description="weight of changing one argument of a statement")
-    max_statements: Positive = Field(40, description="longest program, redundant statements included")
+    insert: Weight = Field(default=1.0, description="weight of inserting a statement")
+    delete: Weight = Field(default=1.0, description="weight of deleting a statement")
+    modify: Weight = Field(default=1.0, description="weight of changing one argument of a statement")
+    max_statements: Positive = Field(default=40, description="longest program, redundant statements included")
 
     @field_validator("modify")
     @classmethod
@@ -58,13 +62,15 @@ class Mutation(Section):
 class Evaluation(Section):
     """How a candidate is judged: trained with every learning rate on every seed."""
 
-    task: str = Field("digits_mlp", description="name of a task")
-    steps: Positive = Field(100, description="updates per training")
-    batch_size: Positive = Field(64, description="examples per update")
-    learning_rates: tuple[Rate, ...] = Field((1e-3, 3e-3, 1e-2, 3e-2, 1e-1), description="the grid tried by each")
-    weight_decay: Weight = Field(0.0, description="decoupled weight decay during the search")
-    seeds: tuple[int, ...] = Field((0, 1), description="seeds of initialisation and data order")
-    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="learning-rate schedule")
+    task: str = Field(default="digits_mlp", description="name of a task")
+    steps: Positive = Field(default=100, description="updates per training")
+    batch_size: Positive = Field(default=64, description="examples per update")
+    learning_rates: tuple[Rate, ...] = Field(
+        default=(1e-3, 3e-3, 1e-2, 3e-2, 1e-1), description="the grid tried by each"
+    )
+    weight_decay: Weight = Field(default=0.0, description="decoupled weight decay during the search")
+    seeds: tuple[int, ...] = Field(default=(0, 1), description="seeds of initialisation and data order")
+    schedule: Literal["linear", "cosine", "constant"] = Field(default="linear", description="learning-rate schedule")
 
     @field_validator("learning_rates", "seeds")
     @classmethod
@@ -79,25 +85,25 @@ class Evaluation(Section):
 class Budget(Section):
     """When the search ends: at whichever comes first."""
 
-    evaluations: Positive = Field(400, description="distinct programs trained")
-    minutes: Annotated[float, Field(gt=0)] | None = Field(None, description="wall-clock limit; none by default")
+    evaluations: Positive = Field(default=400, description="distinct programs trained")
+    minutes: Annotated[float, Field(gt=0)] | None = Field(default=None, description="wall-clock limit; none by default")
 
 
 class Selection(Section):
     """How the winner is chosen: the best of the search are trained again on fresh seeds."""
 
-    finalists: Positive = Field(8, description="how many are trained again")
-    seeds: tuple[int, ...] = Field((100, 101, 102, 103), description="seeds that the search did not see")
+    finalists: Positive = Field(default=8, description="how many are trained again")
+    seeds: tuple[int, ...] = Field(default=(100, 101, 102, 103), description="seeds that the search did not see")
 
 
 class SearchConfig(Section):
     """A whole search."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")] = Field(
-        "search", description="names the run directory"
+        default="search", description="names the run directory"
     )
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of all random choices of the search")
-    batch: Positive = Field(16, description="candidates trained together")
+    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="seed of all random choices of the search")
+    batch: Positive = Field(default=16, description="candidates trained together")
     start: Start = Start()
     population: Population = Population()
     mutation: Mutation = Mutation()
@@ -154,7 +160,10 @@ def _explain(error: Any) -> tuple[str, str]:
         close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"the keys there are {', '.join(known)}"
         return f"unknown key {location!r}", hint
-    return f"{location}: {error['msg'].removeprefix('Value error, ')} (got {error['input']!r:.60})", "correct the value"
+    return (
+        f"{location}: {error['msg'].removeprefix('Value error, ')} (got {error['input']!r:.60})",
+        "correct the value",
+    )
 
 
 def _keys(location: tuple[Any, ...]) -> list[str]:
@@ -187,4 +196,14 @@ def _line(model: BaseModel, key: str) -> str:
     if value is None:
         return f"# {key} =    # {description}"
     text = str(list(value)) if isinstance(value, tuple) else f'"{value}"' if isinstance(value, str) else repr(value)
-    return f"{key} = {text}    # {description}"
+    return f"{key} = {_toml(value)}    # {description}"
+
+
+def _toml(value: object) -> str:
+    match value:
+        case str():
+            return json.dumps(value, ensure_ascii=False)
+        case tuple():
+            return f"[{', '.join(map(_toml, cast('tuple[object, ...]', value)))}]"
+        case _:
+            return repr(value)

@@ -49,7 +49,7 @@ class Evaluator(Protocol):
 
     def evaluate(
         self, rules: Sequence[Rule], settings: Sequence[Mapping[str, float]], seeds: Sequence[int]
-    ) -> list[list[Trial]]:
+    ) -> Sequence[Sequence[Trial]]:
         """All trials of every rule, setting by setting and seed by seed."""
         ...
 

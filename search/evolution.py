@@ -89,14 +89,14 @@ class Evolution:
     config: SearchConfig
     start: Rule
     counts: Counts = field(default_factory=Counts)
-    scores: dict[str, Score] = field(default_factory=dict)
-    members: deque[Individual] = field(default_factory=deque)
+    scores: dict[str, Score] = field(default_factory=dict[str, Score])
+    members: deque[Individual] = field(default_factory=deque[Individual])
     best: Proposal | None = None
     best_score: Score = field(default_factory=lambda: Score("none", math.inf, {}))
     _open: Batch | None = None
 
     def ask(self) -> Batch:
-        """The next batch of children, with at most ``config.batch`` new programs among them.
+        """The next batch of children: ``config.batch`` new programs among them, fewer where the budget ends.
 
         Raises:
             RuntimeError: The last batch has not been told yet.
@@ -151,13 +151,14 @@ class Evolution:
         return Batch(0, (Proposal(0, -1, program, canonical_hash(program), "start", 0),))
 
     def _next(self) -> Batch:
+        wanted = min(self.config.batch, self.config.budget.evaluations - self.counts.evaluated)
         proposals: list[Proposal] = []
         pending: set[str] = set()
         for proposal in self._children():
             proposals.append(proposal)
             if proposal.score is None:
                 pending.add(proposal.hash)
-            if len(pending) >= self.config.batch:
+            if len(pending) >= wanted:
                 break
         return Batch(self.counts.batches, tuple(proposals))
 

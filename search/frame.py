@@ -21,7 +21,9 @@ def _op(op: str, *args: Node) -> Node:
     return Node(op, args)
 
 
-FRAME = _op("sub", name("w"), _op("mul", name("lr"), _op("add", name("u"), _op("mul", name("weight_decay"), name("w")))))
+FRAME = _op(
+    "sub", name("w"), _op("mul", name("lr"), _op("add", name("u"), _op("mul", name("weight_decay"), name("w"))))
+)
 """The statement outside the genome, as an expression for w."""
 
 
@@ -93,9 +95,7 @@ def inline_hypers(rule: Rule) -> Rule:
     values = {h.name: const(h.default) for h in rule.hypers if h.name not in OUTSIDE}
     return rule.replace(
         hypers=tuple(h for h in rule.hypers if h.name in OUTSIDE),
-        body=tuple(
-            Assign(s.target, substitute(s.value, values)) if isinstance(s, Assign) else s for s in rule.body
-        ),
+        body=tuple(Assign(s.target, substitute(s.value, values)) if isinstance(s, Assign) else s for s in rule.body),
         returns=tuple(substitute(r, values) for r in rule.returns),
     )
 
@@ -109,8 +109,7 @@ def _outputs(rule: Rule, original: Rule) -> tuple[tuple[Node, ...], str]:
         if decay is None:
             raise
     note = (
-        f"the weight decay of {original.name!r} (default {decay.default:g}) is replaced by "
-        "the frame's decoupled decay"
+        f"the weight decay of {original.name!r} (default {decay.default:g}) is replaced by the frame's decoupled decay"
     )
     return _exact_outputs(tuple(map(_zeroed, lower(rule).vector))), note
 

@@ -6,18 +6,18 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from evoptim.dsl import Rule, UserError, canonical_hash, load, parse
+from evoptim.dsl import Rule, UserError, canonical_hash, load, parse, zero_gradient_problem
 
 from .archive import Archive
 from .config import SearchConfig, make_config, to_toml
 from .evaluator import Evaluator, Score, Trial, score
-from .evolution import Batch, Evolution
+from .evolution import Evolution
 from .frame import into_frame, tidy, with_buffers
 
 ARCHIVE, CONFIG, BEST = "archive.sqlite", "search.toml", "best.rule"
@@ -40,6 +40,7 @@ class Progress:
     start_loss: float
     trainings: int
     seconds: float
+    session_seconds: float
     session_generated: int
     session_trainings: int
     remaining: float | None
@@ -99,9 +100,7 @@ def start_search(
     with _locked(directory):
         _write(directory / CONFIG, to_toml(config))
         with Archive(directory / ARCHIVE, create=True) as archive:
-            archive.set_meta(
-                {"config": config.model_dump_json(), "start": rule.text, "evaluator": evaluator.version}
-            )
+            archive.set_meta({"config": config.model_dump_json(), "start": rule.text, "evaluator": evaluator.version})
             return _Driver(config, evaluator, directory, archive, rule, report, should_stop).run()
 
 
@@ -248,7 +247,7 @@ class _Driver:
         self.evolution.tell(batch, [scores[p.hash] for p in batch.new])
         self._write_best()
 
-    def _train(self, rules: Sequence[Rule], seeds: Sequence[int]) -> list[list[Trial]]:
+    def _train(self, rules: Sequence[Rule], seeds: Sequence[int]) -> Sequence[Sequence[Trial]]:
         return self.evaluator.evaluate(rules, self.settings, seeds) if rules else []
 
     def _write_best(self) -> None:
@@ -277,6 +276,7 @@ class _Driver:
             start_loss=start.loss if start else float("inf"),
             trainings=counts.evaluated * per_candidate,
             seconds=seconds,
+            session_seconds=time.monotonic() - self.began,
             session_generated=counts.generated - self.generated_before,
             session_trainings=(counts.evaluated - self.evaluated_before) * per_candidate,
             remaining=self._remaining(),
@@ -297,7 +297,7 @@ class _Driver:
         """Train the best again, and the start rule with them, on seeds that the search did not see."""
         stored = self.archive.meta("winner")
         start = self.evolution.start
-        candidates = [(i, h, parse(text)) for i, h, text, _ in self.archive.finalists(self.config.selection.finalists)]
+        candidates = self._finalists()
         if all(i != 0 for i, _, _ in candidates):
             candidates.append((0, canonical_hash(start), start))
         if stored is None:
@@ -309,6 +309,18 @@ class _Driver:
         if stored is None:
             self.archive.set_meta({"winner": str(index)})
         return Winner(winner_rule(self.archive, self.config, index), index, scores[index].loss, scores[0].loss)
+
+    def _finalists(self) -> list[tuple[int, str, Rule]]:
+        """The best programs that may be exported: those that a zero gradient with lr 0 leaves alone."""
+        wanted = self.config.selection.finalists
+        out: list[tuple[int, str, Rule]] = []
+        for index, digest, text, _ in self.archive.best():
+            rule = parse(text)
+            if not zero_gradient_problem(rule):
+                out.append((index, digest, rule))
+            if len(out) == wanted:
+                break
+        return out
 
     def _selection_trials(self, digest: str) -> list[Trial]:
         return [*self.archive.trials(digest, "selection")]

@@ -153,7 +153,7 @@ class _Program:
 
     def _names(self) -> list[str]:
         """Everything a statement may read; what is not yet defined there makes the child invalid."""
-        outside = set(OUTSIDE) if self.framed else set()
+        outside = OUTSIDE if self.framed else ()
         assigned = [a.target for b in self.blocks for a in b]
         return list(dict.fromkeys(n for n in (*self.rule.leaves, *assigned) if n not in outside))
 

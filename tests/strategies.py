@@ -54,7 +54,8 @@ class _Scope:
     known: dict[str, Kind]
     matrix: dict[str, Kind]
     vector: dict[str, Kind]
-    conditions: dict[str, Kind] = dataclasses.field(default_factory=dict)
+    conditions: tuple[str, ...] = ()  # names that stand for conditions
+    given: bool = True  # whether g is still the gradient as it came
     mode: str = "both"  # or "matrix", "vector": inside a branch
 
     def views(self) -> list[dict[str, Kind]]:
@@ -62,10 +63,11 @@ class _Scope:
         classes = {"both": [self.matrix, self.vector], "matrix": [self.matrix], "vector": [self.vector]}
         return [self.known, *classes[self.mode]]
 
-    def usable(self, target: Kind) -> list[str]:
+    def usable(self, target: Kind, conditions: bool = False) -> list[str]:
         """Names that may stand in an expression of a kind."""
         factored = () if self.mode == "matrix" else FACTORED
-        return [n for n, k in self.known.items() if k.fits(target) and k not in factored]
+        names = [n for n, k in self.known.items() if k.fits(target) and k not in factored]
+        return [n for n in names if (n in self.conditions) == conditions]
 
     def anchors(self, allowed: Sequence[Kind], target: Kind) -> list[str]:
         """Names that have one of the kinds, however one looks at it."""
@@ -75,20 +77,24 @@ class _Scope:
         """Note what a name stands for after an assignment."""
         kinds = [kind_of(value, view) for view in self.views()]
         for view, kind in zip(self.views(), kinds, strict=True):
+            view.pop(target, None)  # the newest stands last
             view[target] = kind
+        self.given = self.given and target != "g"
 
     def branch(self, mode: str) -> _Scope:
         """The scope inside a branch."""
-        return _Scope(dict(self.known), dict(self.matrix), dict(self.vector), dict(self.conditions), mode)
+        kinds = dict(self.known), dict(self.matrix), dict(self.vector)
+        return _Scope(*kinds, conditions=self.conditions, given=self.given, mode=mode)
 
     def merge(self, then: _Scope, other: _Scope, assigned: set[str]) -> None:
         """What the branches leave behind: names that both of them know."""
         self.matrix, self.vector = then.matrix, other.vector
+        self.given = then.given and other.given
         self.known = {
-            n: then.known[n] | other.known[n] | (Kind.SCALAR if n in assigned else Kind.HOST)
-            for n in then.known.keys() & other.known.keys()
+            n: kind | other.known[n] | (Kind.SCALAR if n in assigned else Kind.HOST)
+            for n, kind in then.known.items()
+            if n in other.known
         }
-        self.known = dict(sorted(self.known.items()))
 
 
 @dataclass
@@ -150,6 +156,7 @@ class _Builder:
 
     def leaf(self, scope: _Scope, target: Kind) -> Node:
         names = scope.usable(target)
+        names = names[-3:] if self.chance(50) else names  # what is new is read more often
         return name(self.pick(names)) if names and self.chance(75) else const(self.constant())
 
     def applied(self, scope: _Scope, target: Kind, depth: int) -> Node:
@@ -185,7 +192,7 @@ class _Builder:
 
     def steady(self, scope: _Scope, target: Kind) -> bool:
         """Whether g is still the gradient as given: what jumps may only look at what no rounding has touched."""
-        return "g" in scope.usable(target) and "g'" not in scope.conditions
+        return scope.given and "g" in scope.usable(target)
 
     def condition(self, scope: _Scope, target: Kind, depth: int) -> Node:
         """A condition of a kind that fits the target."""
@@ -193,8 +200,7 @@ class _Builder:
         if self.tame:
             left = name("g") if self.steady(scope, target) else const(0.5)
             return Node(op, (left, const(self.constant())))
-        factored = () if scope.mode == "matrix" else FACTORED
-        stored = [n for n, k in scope.conditions.items() if k.fits(target) and k not in factored]
+        stored = scope.usable(target, conditions=True)
         if stored and self.chance(50):
             return name(self.pick(stored))
         return Node(op, tuple(self.expression(scope, target, max(0, depth)) for _ in range(2)))
@@ -252,15 +258,13 @@ class _Builder:
         if self.tame and value.args:
             value = Node("clip", (value, const(-2.0), const(2.0)))
         scope.assign(target, value)
-        scope.conditions.pop(target, None)
-        if target == "g":
-            scope.conditions["g'"] = Kind.TENSOR  # a mark: g is not the gradient any more
         return Assign(target, value)
 
     def compare(self, scope: _Scope) -> Assign:
         """A condition with a name."""
         value = self.condition(scope, Kind.TENSOR, 2)
-        scope.conditions["k"] = kind_of(value, {**scope.known, **scope.conditions})
+        scope.assign("k", value)
+        scope.conditions = ("k",)
         return Assign("k", value)
 
     def kind(self, scope: _Scope) -> Kind:
@@ -282,8 +286,6 @@ class _Builder:
         both = self.draw(st.lists(st.sampled_from(self.targets(rule)), unique=True, max_size=2))
         blocks = tuple(self.block(rule, s, both) for s in (then, other))
         scope.merge(then, other, {a.target for block in blocks for a in block})
-        marks = then.conditions.keys() & other.conditions.keys() | {"g'"} & (then.conditions.keys() | other.conditions)
-        scope.conditions = {n: scope.conditions.get(n, Kind.TENSOR) for n in sorted(marks)}
         return If(*blocks)
 
     def block(self, rule: Rule, scope: _Scope, both: list[str]) -> tuple[Assign, ...]:
@@ -295,7 +297,7 @@ class _Builder:
     def returned(self, scope: _Scope, slot: Buffer) -> Node:
         """A new value for a buffer; rows and columns are handed on by name."""
         if slot.kind in (Kind.ROW, Kind.COL):
-            names = [n for n, k in scope.known.items() if k.fits(slot.kind)]
+            names = [n for n, k in scope.known.items() if k.fits(slot.kind) and n not in scope.conditions]
         else:
             names = scope.usable(slot.kind)
         if slot.name in names and self.chance(70):
@@ -309,13 +311,15 @@ class _Builder:
         t = self.chance(50)
         rule = Rule(self.pick(("r", "my_rule2")), self.pick(DOCS), self.buffers(), self.hypers(), (), (), t)
         if t and self.chance(40):
-            order = tuple(self.draw(st.permutations(rule.positional)))
-            rule = rule.replace(order=() if order == rule.positional else order)
+            names = [b.name for b in rule.buffers]
+            names.insert(self.draw(st.integers(0, len(names))), "t")
+            rule = rule.replace(order=() if tuple(names) == rule.positional else tuple(names))
         kinds = {n: leaf.kind for n, leaf in rule.leaves.items()}
         scope = _Scope(dict(kinds), dict(kinds), dict(kinds))
-        body = tuple(self.statement(rule, scope) for _ in range(self.draw(st.integers(0, 6))))
+        body = [self.statement(rule, scope) for _ in range(self.draw(st.integers(0, 6)))]
+        body.append(self.assign(scope, "w", Kind.TENSOR))
         slots = (Buffer("w"), *rule.buffers)
-        return rule.replace(body=body, returns=tuple(self.returned(scope, s) for s in slots))
+        return rule.replace(body=tuple(body), returns=tuple(self.returned(scope, s) for s in slots))
 
 
 @st.composite

@@ -48,7 +48,9 @@ class OptimizerText:
         lines = ["from __future__ import annotations", ""]
         if "math." in self.update or any("math." in c for a in self.arguments for c, _, _ in requirements(a)):
             lines.append("import math")
-        lines.append("from collections.abc import Callable" + (", Generator, Iterable" if self.together else ", Iterable"))
+        lines.append(
+            "from collections.abc import Callable" + (", Generator, Iterable" if self.together else ", Iterable")
+        )
         lines += ["from typing import Any", "", "import torch", "from torch import Tensor"]
         lines += ["from torch.optim.optimizer import Optimizer", "", f'__all__ = ["{self.class_name}"]']
         return "\n".join(lines)
@@ -226,7 +228,11 @@ class OptimizerText:
         names = ", ".join(["w", *(b.name for b in self.rule.buffers)])
         left = names if self.rule.buffers else "(w,)"
         pauses = Reduce.GLOBAL in self.axes
-        out = [f"    {left} = {'yield from ' if pauses else ''}{self.function}(", *(f"        {v}," for v in values), "    )"]
+        out = [
+            f"    {left} = {'yield from ' if pauses else ''}{self.function}(",
+            *(f"        {v}," for v in values),
+            "    )",
+        ]
         if self.shared and not pauses:
             out.append('    yield "sum", w.new_zeros(1)  # all read the shared buffers before the first writes them')
         return out
@@ -236,7 +242,10 @@ class OptimizerText:
         conditional = buffers_read(self.rule, False) != buffers_read(self.rule, True)
         for buffer in self.tensors:
             if conditional:
-                out += [f'    if "{buffer.name}" in state:', f'        state["{buffer.name}"].copy_({buffer.name})']
+                out += [
+                    f'    if "{buffer.name}" in state:',
+                    f'        state["{buffer.name}"].copy_({buffer.name})',
+                ]
             else:
                 out.append(f'    state["{buffer.name}"].copy_({buffer.name})')
         out += [f'    group["{b.name}"] = {b.name}' for b in self.shared]
@@ -274,7 +283,10 @@ def _describe(argument: Argument) -> str:
 def _validation(argument: Argument) -> list[str]:
     out: list[str] = []
     if argument.name == "lr":
-        out += ["if isinstance(lr, Tensor) and lr.numel() != 1:", '    raise ValueError("Tensor lr must be 1-element")']
+        out += [
+            "if isinstance(lr, Tensor) and lr.numel() != 1:",
+            '    raise ValueError("Tensor lr must be 1-element")',
+        ]
     if argument.is_tuple:
         n = len(argument.members)
         out += [f"if len(betas) != {n}:", f'    raise ValueError(f"Expected {n} betas, got {{len(betas)}}")']
@@ -318,5 +330,3 @@ def _over_all(reduction: str, tensors: list[Tensor]) -> Tensor:
     parts = torch.stack([(t.amax() if reduction == "amax" else t.amin()).to(device) for t in tensors])
     return parts.amax() if reduction == "amax" else parts.amin()
 '''
-
-

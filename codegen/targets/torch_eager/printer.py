@@ -243,5 +243,3 @@ def _tree(node: Node) -> Iterator[Node]:
     yield node
     for argument in node.args:
         yield from _tree(argument)
-
-

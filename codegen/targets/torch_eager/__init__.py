@@ -1,0 +1,1 @@
+"""Eager torch: readable, runs on every device."""

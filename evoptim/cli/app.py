@@ -1,0 +1,225 @@
+"""All commands. Heavy imports stand inside them, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from evoptim.dsl import Rule, rule_names
+
+app = typer.Typer(
+    name="evoptim",
+    help="Write an optimizer's update rule, search for better ones, export them as torch.optim classes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console(highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
+Source = Annotated[str, typer.Argument(help="A rule's name, a rule file, or RUN#best, RUN#17 from a run directory.")]
+TASK_HELP = "digits_mlp, bytes_lm or noisy_quadratic."
+
+
+def _load(source: str) -> Rule:
+    from evoptim.sources import resolve
+
+    return resolve(source)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"evoptim {version('evoptim')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def rules(as_json: Json = False) -> None:
+    """List the rules that come with evoptim, one line each."""
+    from rich.table import Table
+
+    found = [_load(n) for n in rule_names()]
+    if as_json:
+        _print_json(
+            [
+                {
+                    "name": r.name,
+                    "doc": r.doc,
+                    "hyperparameters": r.defaults,
+                    "buffers": [b.name for b in r.buffers],
+                }
+                for r in found
+            ]
+        )
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("rule", "buffers", "what it is"):
+        table.add_column(column, no_wrap=column != "what it is")
+    for r in found:
+        table.add_row(r.name, str(len(r.buffers)), r.doc.split("\n")[0])
+    console.print(table)
+
+
+@app.command()
+def show(
+    source: Source,
+    latex: Annotated[bool, typer.Option("--latex", help="Print the update as LaTeX.")] = False,
+    canonical: Annotated[bool, typer.Option("--canonical", help="Print the canonical form.")] = False,
+    code: Annotated[bool, typer.Option("--code", help="Print the generated optimizer.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print a rule: its text, its mathematics, its canonical form or its generated code."""
+    from rich.syntax import Syntax
+
+    from evoptim.dsl import canonical_hash, canonicalize
+    from evoptim.dsl import latex as to_latex
+
+    rule = _load(source)
+    if as_json:
+        _print_json(
+            {
+                "name": rule.name,
+                "text": rule.text,
+                "canonical": canonicalize(rule).text,
+                "hash": canonical_hash(rule),
+                "latex": to_latex(rule),
+                "hyperparameters": rule.defaults,
+            }
+        )
+    elif latex:
+        print(to_latex(rule))
+    elif code:
+        from evoptim.codegen import source as generated
+
+        _code(generated(rule), Syntax)
+    else:
+        _code((canonicalize(rule) if canonical else rule).text, Syntax)
+
+
+def _code(text: str, syntax: Any) -> None:
+    """Coloured on a terminal, byte for byte anywhere else."""
+    if console.is_terminal:
+        console.print(syntax(text.rstrip("\n"), "python", background_color="default", word_wrap=True))
+    else:
+        print(text, end="")
+
+
+@app.command()
+def check(source: Source, as_json: Json = False) -> None:
+    """Check a rule: errors with carets, the kinds of its values, memory, and a short numeric run."""
+    from .checking import examine, render
+
+    findings = examine(_load(source))
+    if as_json:
+        _print_json(findings)
+    else:
+        render(findings, console)
+
+
+@app.command()
+def export(
+    source: Source,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The Python file to write.")],
+    target: Annotated[str, typer.Option(help="torch, or auto for the fastest there is.")] = "auto",
+    class_name: Annotated[str | None, typer.Option(help="Name of the class; by default from the rule.")] = None,
+) -> None:
+    """Write a rule as one importable file with a torch.optim.Optimizer class; it needs torch alone."""
+    import evoptim
+    from evoptim.codegen.signature import class_name as name_of
+
+    rule = _load(source)
+    path = evoptim.export(rule, output, target=target, class_name=class_name)
+    print(f"wrote {path}: from {path.stem} import {name_of(rule, class_name)}")
+
+
+@app.command()
+def compare(
+    sources: Annotated[list[str], typer.Argument(help="Rules; the first is what the others are compared with.")],
+    task: Annotated[str, typer.Option(help=TASK_HELP)] = "digits_mlp",
+    trials: Annotated[int, typer.Option(min=3, help="Learning rates each rule may try.")] = 12,
+    seeds: Annotated[int, typer.Option(min=2, help="Fresh seeds for the final trainings.")] = 8,
+    steps: Annotated[int, typer.Option(min=1, help="Updates per training.")] = 200,
+    as_json: Json = False,
+) -> None:
+    """Compare rules fairly: equal tuning budgets, fresh seeds, paired differences with intervals."""
+    import evoptim
+
+    from .tables import comparison_json, comparison_table
+
+    result = evoptim.compare([_load(s) for s in sources], task=task, trials=trials, seeds=seeds, steps=steps)
+    if as_json:
+        _print_json(comparison_json(result))
+    else:
+        console.print(comparison_table(result))
+
+
+@app.command()
+def search(
+    config: Annotated[Path | None, typer.Argument(help="A search.toml; see docs/tutorial.md.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue the search in this run directory.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Run directory [default: runs/DATE-NAME]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Search for better rules. Ctrl-C finishes the batch and stops; --resume goes on from there."""
+    from .searching import run_search
+
+    run_search(config, resume, output, as_json, console)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    as_json: Json = False,
+) -> None:
+    """Summarise a search: what was done, what was found, and how it came about."""
+    from .reporting import render, summarize
+
+    summary = summarize(run)
+    if as_json:
+        _print_json(summary)
+    else:
+        render(summary, console)
+
+
+@app.command()
+def tasks(as_json: Json = False) -> None:
+    """List the proxy tasks."""
+    from rich.table import Table
+
+    from evoptim.runtime import get_task
+    from evoptim.runtime.tasks import TASKS
+
+    rows = [
+        {"name": t.name, "level": t.level, "parameters": t.parameters, "summary": t.summary, "data": t.source}
+        for t in map(get_task, TASKS)
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "level", "parameters", "summary", "data"):
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(str(v) for v in row.values()))
+    console.print(table)

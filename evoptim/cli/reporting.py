@@ -1,0 +1,112 @@
+"""``evoptim report``: a run in words and numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from evoptim.dsl import parse
+from evoptim.search import Archive, score, stored_run, tidy, winner_rule
+
+
+def summarize(directory: Path) -> dict[str, Any]:
+    """What `render` shows, ready for JSON.
+
+    Raises:
+        UserError: It is no run directory, or of another version.
+    """
+    with Archive(directory / "archive.sqlite", create=False) as archive:
+        config, start, version = stored_run(archive)
+        counts = archive.counts()
+        propose, train = archive.seconds()
+        winner = archive.meta("winner")
+        best = next((row[0] for row in archive.best()), None)
+        index = int(winner) if winner is not None else best
+        return {
+            "directory": str(directory),
+            "finished": winner is not None,
+            "task": config.evaluation.task,
+            "start": config.start.rule,
+            "evaluator": version,
+            "budget": config.budget.evaluations,
+            "counts": counts,
+            "seconds": {"propose": round(propose, 3), "train": round(train, 3)},
+            "improvements": [{"evaluated": n, "loss": loss} for n, loss in archive.progress()],
+            "winner": None if index is None else _program(archive, config, index),
+            "start_text": tidy(start).text,
+        }
+
+
+def _program(archive: Archive, config: Any, index: int) -> dict[str, Any]:
+    rule = winner_rule(archive, config, index)
+    lineage = archive.lineage(index)
+    hashes = [archive.program(i)[1] for i, _, _, _ in lineage]
+    steps = [
+        {"program": i, "mutation": mutation, "loss": loss, "text": tidy(parse(text)).text}
+        for k, (i, mutation, loss, text) in enumerate(lineage)
+        if k == 0 or hashes[k] != hashes[k - 1]
+    ]
+    fresh = archive.trials(archive.program(index)[1], "selection")
+    selection = score(fresh) if fresh else None
+    return {
+        "program": index,
+        "text": rule.text,
+        "loss": archive.program(index)[4],
+        "selection_loss": None if selection is None or selection.status != "ok" else selection.loss,
+        "generations": len(lineage) - 1,
+        "lineage": steps,
+    }
+
+
+def render(summary: dict[str, Any], console: Console) -> None:
+    """The summary for a person."""
+    counts, seconds, winner = summary["counts"], summary["seconds"], summary["winner"]
+    state = "finished" if summary["finished"] else "not finished"
+    console.print(
+        f"[bold]{summary['directory']}[/]: {summary['task']} from {summary['start']}, {state}", soft_wrap=True
+    )
+    generated, hits = counts["generated"], counts["duplicates"]
+    console.print(
+        f"{generated} programs generated, {hits} cache hits ({hits / max(1, generated):.0%}), "
+        f"{counts['evaluated']} of {summary['budget']} evaluated, {counts['diverged']} diverged, "
+        f"{counts['failed']} failed, {counts['invalid']} invalid draws",
+        soft_wrap=True,
+    )
+    console.print(f"{seconds['train']:.1f} s training, {seconds['propose']:.1f} s proposing\n")
+    _improvements(summary["improvements"], console)
+    if winner is None:
+        console.print("no program has trained yet")
+        return
+    console.print(f"{'winner' if summary['finished'] else 'best so far'}, program {winner['program']}:\n")
+    print(winner["text"])
+    if winner["selection_loss"] is not None:
+        console.print(f"loss in the search {winner['loss']:.4f}, on fresh seeds {winner['selection_loss']:.4f}\n")
+    _lineage(winner, console)
+
+
+def _improvements(rows: list[dict[str, Any]], console: Console) -> None:
+    table = Table(title="best so far", title_justify="left", box=None, pad_edge=False)
+    table.add_column("evaluated", justify="right")
+    table.add_column("loss", justify="right")
+    for row in rows:
+        table.add_row(str(row["evaluated"]), f"{row['loss']:.4f}")
+    console.print(table)
+    console.print()
+
+
+def _lineage(winner: dict[str, Any], console: Console) -> None:
+    table = Table(
+        title=f"lineage: {winner['generations']} mutations, {len(winner['lineage']) - 1} of them with effect",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    for column in ("program", "mutation", "loss"):
+        table.add_column(column)
+    for step in winner["lineage"]:
+        loss = "-" if step["loss"] is None else f"{step['loss']:.4f}"
+        table.add_row(str(step["program"]), step["mutation"], loss)
+    console.print(table)

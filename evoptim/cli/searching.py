@@ -1,0 +1,149 @@
+"""``evoptim search``: runs or resumes a search and shows how it goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+from collections.abc import Callable
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.syntax import Syntax
+from rich.table import Table
+
+from evoptim.dsl import UserError
+from evoptim.search import Progress, SearchResult, load_config, resume_search, start_search
+
+from ..wiring import make_evaluator
+from .tables import finite
+
+
+def run_search(config: Path | None, resume: Path | None, output: Path | None, as_json: bool, console: Console) -> None:
+    """The whole command.
+
+    Raises:
+        UserError: Neither or both of a configuration and a run to resume are given, or one of them is wrong.
+    """
+    if (config is None) == (resume is None):
+        raise UserError("give either a configuration or --resume", "evoptim search search.toml")
+    with _stopping(console) as should_stop, _display(console, as_json) as report:
+        if resume is not None:
+            if output is not None:
+                raise UserError("--output with --resume", "a resumed search stays in its directory")
+            result = resume_search(resume, make_evaluator, report=report, should_stop=should_stop)
+        else:
+            assert config is not None
+            checked = load_config(config)
+            directory = output or _fresh_directory(checked.name)
+            result = start_search(checked, make_evaluator(checked), directory, report=report, should_stop=should_stop)
+    _conclude(result, as_json, console)
+
+
+def _fresh_directory(name: str) -> Path:
+    stem = f"{datetime.now():%Y-%m-%d}-{name}"
+    candidates = (Path("runs") / (stem if i == 1 else f"{stem}-{i}") for i in range(1, 10_000))
+    return next(c for c in candidates if not c.exists())
+
+
+@contextmanager
+def _stopping(console: Console) -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C asks the search to end after its batch, the second ends it at once; nothing is lost."""
+    asked: list[int] = []
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(signum)
+        console.print("finishing the batch; Ctrl-C again stops at once")
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _display(console: Console, as_json: bool) -> Iterator[Callable[[Progress], None]]:
+    """A live table on a terminal, a line per batch elsewhere, JSON lines on request."""
+    if as_json:
+        yield lambda p: print(json.dumps(progress_json(p)), flush=True)
+    elif console.is_terminal:
+        with Live(console=console, refresh_per_second=4, transient=False) as live:
+            yield lambda p: live.update(_panel(p))
+    else:
+        yield lambda p: print(_line(p), flush=True)
+
+
+def progress_json(p: Progress) -> dict[str, Any]:
+    """A progress report without infinities."""
+    return {k: finite(v) if isinstance(v, float) else v for k, v in dataclasses.asdict(p).items()}
+
+
+def _line(p: Progress) -> str:
+    return (
+        f"{p.evaluated}/{p.target} evaluated, {p.generated} generated, {p.cache_hits} cache hits, "
+        f"{p.diverged} diverged, best {p.best_loss:.4f} (start {p.start_loss:.4f}), "
+        f"{_rate(p.session_trainings, p)} trainings/s, {_left(p)} left"
+    )
+
+
+def _rate(count: int, p: Progress) -> str:
+    return f"{count / p.session_seconds:.0f}" if p.session_seconds > 0 else "-"
+
+
+def _left(p: Progress) -> str:
+    if p.remaining is None:
+        return "?"
+    minutes, seconds = divmod(round(p.remaining), 60)
+    return f"{minutes}:{seconds:02d}"
+
+
+def _panel(p: Progress) -> Group:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for _ in range(6):
+        table.add_column(justify="right")
+        table.add_column(style="bold")
+    share = f"{p.cache_hits} ({p.cache_hits / max(1, p.generated):.0%})"
+    table.add_row("generated", str(p.generated), "distinct", str(p.distinct), "evaluated", f"{p.evaluated}/{p.target}")
+    table.add_row("cache hits", share, "diverged", str(p.diverged), "failed", str(p.failed))
+    table.add_row(
+        "programs/s",
+        _rate(p.session_generated, p),
+        "trainings/s",
+        _rate(p.session_trainings, p),
+        "left",
+        _left(p),
+    )
+    table.add_row("best loss", f"{p.best_loss:.4f}", "start", f"{p.start_loss:.4f}", "stage", p.stage)
+    return Group(table, Syntax(p.best_text.rstrip("\n"), "python", background_color="default", word_wrap=True))
+
+
+def _conclude(result: SearchResult, as_json: bool, console: Console) -> None:
+    winner = result.winner
+    if as_json:
+        found = winner and {
+            "text": winner.rule.text,
+            "program": winner.index,
+            "loss": finite(winner.loss),
+            "start_loss": finite(winner.start_loss),
+        }
+        print(json.dumps({"directory": str(result.directory), "winner": found}))
+        return
+    if winner is None:
+        console.print(f"stopped; go on with: evoptim search --resume {result.directory}", soft_wrap=True)
+        return
+    console.print(f"\nthe winner, program {winner.index}:\n")
+    print(winner.rule.text)
+    console.print(
+        f"validation loss on the selection's fresh seeds: {winner.loss:.4f}, the start rule's {winner.start_loss:.4f}\n"
+        f"report:  evoptim report {result.directory}\n"
+        f"export:  evoptim export {result.directory}#best -o found.py",
+        soft_wrap=True,
+    )
