@@ -19,15 +19,18 @@ class Argument:
 
     @property
     def is_tuple(self) -> bool:
+        """Whether it is the tuple ``betas``."""
         return self.name == "betas"
 
     @property
     def default(self) -> str:
+        """Its default as Python text."""
         values = [python_number(h.default) for h in self.members]
         return f"({', '.join(values)})" if self.is_tuple else values[0]
 
     @property
     def annotation(self) -> str:
+        """Its type as Python text."""
         if self.is_tuple:
             return f"tuple[{', '.join(['float'] * len(self.members))}]"
         return "float | Tensor" if self.name == "lr" else "float"

@@ -1,3 +1,5 @@
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# sympy has no annotations.
 """Rules as mathematics: sympy expressions and LaTeX, statement by statement. Imports sympy when called."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 # sympy has no annotations, so what the table says about it cannot be checked.
 """The op table: every operation of the language, one row each.
 

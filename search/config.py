@@ -6,7 +6,7 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -170,8 +170,8 @@ def _keys(location: tuple[Any, ...]) -> list[str]:
     model: type[BaseModel] = SearchConfig
     for part in location:
         annotation = model.model_fields[str(part)].annotation
-        options = [annotation, *get_args(annotation)]
-        model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), model)
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
     return list(model.model_fields)
 
 
@@ -195,7 +195,6 @@ def _line(model: BaseModel, key: str) -> str:
     value, description = getattr(model, key), type(model).model_fields[key].description
     if value is None:
         return f"# {key} =    # {description}"
-    text = str(list(value)) if isinstance(value, tuple) else f'"{value}"' if isinstance(value, str) else repr(value)
     return f"{key} = {_toml(value)}    # {description}"
 
 

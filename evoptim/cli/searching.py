@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -52,7 +52,7 @@ def _fresh_directory(name: str) -> Path:
 
 
 @contextmanager
-def _stopping(console: Console) -> Iterator[Callable[[], bool]]:
+def _stopping(console: Console) -> Generator[Callable[[], bool]]:
     """The first Ctrl-C asks the search to end after its batch, the second ends it at once; nothing is lost."""
     asked: list[int] = []
 
@@ -70,7 +70,7 @@ def _stopping(console: Console) -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _display(console: Console, as_json: bool) -> Iterator[Callable[[Progress], None]]:
+def _display(console: Console, as_json: bool) -> Generator[Callable[[Progress], None]]:
     """A live table on a terminal, a line per batch elsewhere, JSON lines on request."""
     if as_json:
         yield lambda p: print(json.dumps(progress_json(p)), flush=True)

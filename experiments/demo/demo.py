@@ -72,7 +72,8 @@ def train_ordinary_module(make_optimizer: Callable[..., torch.optim.Optimizer], 
 def import_found(path: Path) -> type[torch.optim.Optimizer]:
     """The optimizer class of an exported file, imported as any project would."""
     spec = importlib.util.spec_from_file_location("found", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.Found

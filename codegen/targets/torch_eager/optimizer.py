@@ -182,7 +182,7 @@ class OptimizerText:
         else:
             out += [
                 "    if torch.is_complex(p):",
-                f'        raise RuntimeError("{self.class_name} reduces over tensors: it does not take complex parameters")',
+                f'        raise RuntimeError("{self.class_name} does not take complex parameters")',
                 "    target, grad = p, p.grad",
             ]
         return [

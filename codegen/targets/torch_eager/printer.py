@@ -34,9 +34,11 @@ class Hosts:
     nodes: dict[Node, str] = field(default_factory=dict)
 
     def name(self, node: Node) -> str:
+        """The name of a host expression, given on first use."""
         return self.nodes.setdefault(node, f"h{len(self.nodes)}")
 
     def varies(self, node: Node) -> bool:
+        """Whether its value differs between replicas."""
         return any(n.op == "name" and n.value in self.varying for n in node.walk())
 
 
@@ -118,6 +120,7 @@ class Printer:
         return self._text(node)[0]
 
     def kind(self, node: Node) -> Kind:
+        """The kind of an expression at this point of the rule."""
         return kind_of(node, self.kinds)
 
     def is_number(self, node: Node) -> bool:
