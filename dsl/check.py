@@ -61,6 +61,7 @@ class _Checker:
         self.places = places or {}
         self.env: dict[str, Type] = dict(rule.leaves)
         self.partial: dict[str, str] = {}  # names that only one branch defines
+        self.assigned: set[str] = set()
         self.problems: list[Problem] = []
         self.in_matrix = matrix
         self.in_branch = False
@@ -117,6 +118,7 @@ class _Checker:
         if leaf is None:
             self._reserved(target, "variable", statement.target_span)
         self.partial.pop(target, None)
+        self.assigned.add(target)
         self.env[target] = result or Type(Kind.HOST)
         if result is None:
             self.partial[target] = ""  # known to be broken: say nothing more about it
@@ -240,7 +242,9 @@ class _Checker:
         if known is None:
             self._report(*_unknown(identifier, self.env, len(self.problems) < SUGGESTIONS), self._at(path))
             return None
-        if known.kind in (Kind.ROW, Kind.COL, Kind.PLANE) and not self.in_matrix:
+        # what a branch has assigned may be a row for matrices only: the rule is read once more for each class
+        later = self.rule.branches and identifier in self.assigned
+        if known.kind in (Kind.ROW, Kind.COL, Kind.PLANE) and not self.in_matrix and not later:
             self._needs_matrix(f"{identifier!r} (a {known.kind.label})", path)
             return None
         return known

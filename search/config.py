@@ -8,19 +8,32 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from evoptim.dsl import UserError
 
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, lt=2**63)]  # what TOML and SQLite call an integer
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """Frozen, and refuses keys it does not know."""
+    """Frozen; refuses keys it does not know, and ``true`` or ``"3"`` where a number is wanted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+
+
+def _not_empty_not_twice(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not value:
+        raise ValueError("needs at least one value")
+    if len(set(value)) != len(value):
+        raise ValueError("values must differ")
+    return value
+
+
+Rates = Annotated[tuple[Rate, ...], Field(strict=False), AfterValidator(_not_empty_not_twice)]
+Seeds = Annotated[tuple[Seed, ...], Field(strict=False), AfterValidator(_not_empty_not_twice)]
 
 
 class Start(Section):
@@ -39,8 +52,10 @@ class Start(Section):
 class Population(Section):
     """Aging evolution (Real et al. 2019), as in Lion's search."""
 
-    size: Positive = Field(default=100, description="individuals alive")
-    tournament: Positive = Field(default=2, description="individuals compared to choose a parent")
+    size: Annotated[int, Field(gt=0, le=1_000_000)] = Field(default=100, description="individuals alive")
+    tournament: Annotated[int, Field(gt=0, le=1000)] = Field(
+        default=2, description="individuals compared to choose a parent"
+    )
 
 
 class Mutation(Section):
@@ -53,8 +68,8 @@ class Mutation(Section):
 
     @field_validator("modify")
     @classmethod
-    def _some_weight(cls, value: float, info: Any) -> float:
-        if value + info.data.get("insert", 0) + info.data.get("delete", 0) <= 0:
+    def _some_weight(cls, value: float, info: ValidationInfo) -> float:
+        if value + sum(info.data.get(k, 1.0) for k in ("insert", "delete")) <= 0:  # 1: refused on its own account
             raise ValueError("at least one of the weights insert, delete and modify must be above 0")
         return value
 
@@ -65,21 +80,10 @@ class Evaluation(Section):
     task: str = Field(default="digits_mlp", description="name of a task")
     steps: Positive = Field(default=100, description="updates per training")
     batch_size: Positive = Field(default=64, description="examples per update")
-    learning_rates: tuple[Rate, ...] = Field(
-        default=(1e-3, 3e-3, 1e-2, 3e-2, 1e-1), description="the grid tried by each"
-    )
+    learning_rates: Rates = Field(default=(1e-3, 3e-3, 1e-2, 3e-2, 1e-1), description="the grid tried by each")
     weight_decay: Weight = Field(default=0.0, description="decoupled weight decay during the search")
-    seeds: tuple[int, ...] = Field(default=(0, 1), description="seeds of initialisation and data order")
+    seeds: Seeds = Field(default=(0, 1), description="seeds of initialisation and data order")
     schedule: Literal["linear", "cosine", "constant"] = Field(default="linear", description="learning-rate schedule")
-
-    @field_validator("learning_rates", "seeds")
-    @classmethod
-    def _not_empty_not_twice(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        if not value:
-            raise ValueError("needs at least one value")
-        if len(set(value)) != len(value):
-            raise ValueError("values must differ")
-        return value
 
 
 class Budget(Section):
@@ -93,7 +97,7 @@ class Selection(Section):
     """How the winner is chosen: the best of the search are trained again on fresh seeds."""
 
     finalists: Positive = Field(default=8, description="how many are trained again")
-    seeds: tuple[int, ...] = Field(default=(100, 101, 102, 103), description="seeds that the search did not see")
+    seeds: Seeds = Field(default=(100, 101, 102, 103), description="seeds that the search did not see")
 
 
 class SearchConfig(Section):
@@ -102,7 +106,7 @@ class SearchConfig(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")] = Field(
         default="search", description="names the run directory"
     )
-    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="seed of all random choices of the search")
+    seed: Seed = Field(default=0, description="seed of all random choices of the search")
     batch: Positive = Field(default=16, description="candidates trained together")
     start: Start = Start()
     population: Population = Population()
@@ -113,10 +117,11 @@ class SearchConfig(Section):
 
     @field_validator("selection")
     @classmethod
-    def _fresh(cls, value: Selection, info: Any) -> Selection:
+    def _fresh(cls, value: Selection, info: ValidationInfo) -> Selection:
         evaluation = info.data.get("evaluation")
-        if evaluation is not None and set(evaluation.seeds) & set(value.seeds):
-            raise ValueError("selection.seeds must not share a seed with evaluation.seeds")
+        shared = set(value.seeds) & set(evaluation.seeds if evaluation else ())
+        if shared:
+            raise ValueError(f"selection.seeds must not share seed {min(shared)} with evaluation.seeds")
         return value
 
 
@@ -131,7 +136,7 @@ def load_config(path: str | Path) -> SearchConfig:
             data = tomllib.load(file)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}", "check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number too long, too deep a nesting
         raise UserError(f"{path} is not valid TOML: {error}", "see docs/tutorial.md for an example") from error
     return make_config(data, str(path))
 
@@ -160,10 +165,15 @@ def _explain(error: Any) -> tuple[str, str]:
         close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"the keys there are {', '.join(known)}"
         return f"unknown key {location!r}", hint
-    return (
-        f"{location}: {error['msg'].removeprefix('Value error, ')} (got {error['input']!r:.60})",
-        "correct the value",
-    )
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{location or 'everything'}: {message} (got {_shown(error['input'])})", "correct the value"
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.60}"
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        return "a very long number"
 
 
 def _keys(location: tuple[Any, ...]) -> list[str]:
@@ -201,7 +211,7 @@ def _line(model: BaseModel, key: str) -> str:
 def _toml(value: object) -> str:
     match value:
         case str():
-            return json.dumps(value, ensure_ascii=False)
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # the one where JSON differs
         case tuple():
             return f"[{', '.join(map(_toml, cast('tuple[object, ...]', value)))}]"
         case _:

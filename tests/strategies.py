@@ -65,8 +65,9 @@ class _Scope:
 
     def usable(self, target: Kind, conditions: bool = False) -> list[str]:
         """Names that may stand in an expression of a kind."""
-        factored = () if self.mode == "matrix" else FACTORED
-        names = [n for n, k in self.known.items() if k.fits(target) and k not in factored]
+        names = [n for n, k in self.known.items() if k.fits(target)]
+        if self.mode != "matrix":
+            names = [n for n in names if self.vector[n] not in FACTORED]
         return [n for n in names if (n in self.conditions) == conditions]
 
     def anchors(self, allowed: Sequence[Kind], target: Kind) -> list[str]:

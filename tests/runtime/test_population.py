@@ -1,0 +1,121 @@
+"""The population trainer: same losses as the ordinary way, and replicas that cannot touch one another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from evoptim.codegen import compile_rule
+from evoptim.dsl import UserError, load, parse, rule_names
+from evoptim.runtime import TASKS, get_task, train_module, train_population
+
+STEPS = 100
+DIVERGING = parse("def diverging(w, g, *, lr=1e-3):\n    return w - lr * exp(1000 * g * g) * 1e30")
+
+
+@pytest.fixture(scope="module", params=sorted(TASKS))
+def task_name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.mark.parametrize("name", rule_names())
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+def test_same_losses_as_an_ordinary_module_with_the_compiled_optimizer(
+    task_name: str, name: str, dtype: torch.dtype
+) -> None:
+    rule = load(name)
+    task = get_task(task_name, dtype=dtype)
+    lrs = (rule.defaults["lr"], rule.defaults["lr"] / 2)
+    result = train_population([rule], task, [{"lr": lr} for lr in lrs], [0, 1], STEPS, check_every=1)
+    ordinary = train_module(lambda p: compile_rule(rule)(p, lr=lrs[1]), task, seed=1, steps=STEPS, dtype=dtype)
+    population = result.curve[0, 1, 1]
+    losses = np.array(ordinary.losses)
+    # A noisy quadratic's loss passes through zero: there "relative" is relative to the losses around it.
+    scale = np.maximum(np.abs(losses), np.median(np.abs(losses)))
+    worst = float(np.max(np.abs(population - losses) / scale))
+    assert worst < (1e-9 if dtype == torch.float64 else 1e-5)
+    assert result.val_loss[0, 1, 1] == pytest.approx(ordinary.val_loss, rel=1e-9 if dtype == torch.float64 else 1e-4)
+    assert not np.allclose(result.curve[0, 0], result.curve[0, 1])  # the settings really differ
+
+
+def test_rules_in_one_population_equal_rules_alone() -> None:
+    rules = [load(n) for n in ("adamw", "adafactor", "lion", "sgd")]
+    settings, seeds = [{"lr": 1e-3}, {"lr": 1e-2}], [0, 1, 2]
+    together = train_population(rules, "noisy_quadratic", settings, seeds, 30, dtype=torch.float64)
+    for i, rule in enumerate(rules):
+        alone = train_population([rule], "noisy_quadratic", settings, seeds, 30, dtype=torch.float64)
+        np.testing.assert_allclose(together.val_loss[i], alone.val_loss[0], rtol=1e-12)
+
+
+def test_a_diverging_rule_leaves_its_neighbours_alone() -> None:
+    adamw = load("adamw")
+    settings = [{"lr": 1e-3}, {"lr": 1e-2}]
+    alone = train_population([adamw, adamw], "digits_mlp", settings, [0, 1], 40)
+    beside = train_population([adamw, DIVERGING, adamw], "digits_mlp", settings, [0, 1], 40)
+    assert (beside.status[1] == "diverged").all()
+    assert np.isinf(beside.val_loss[1]).all()
+    assert (beside.status[[0, 2]] == "ok").all()
+    np.testing.assert_allclose(beside.val_loss[[0, 2]], alone.val_loss, rtol=1e-6)
+
+
+def test_only_the_diverged_replicas_of_a_rule_are_taken_out() -> None:
+    sgd = load("sgd")
+    result = train_population([sgd], "noisy_quadratic", [{"lr": 1e-2}, {"lr": 1e6}], [0, 1], 60)
+    assert list(result.status[0, 0]) == ["ok", "ok"]
+    assert list(result.status[0, 1]) == ["diverged", "diverged"]
+    assert np.isfinite(result.curve[0, 0]).all()
+    assert np.isnan(result.curve[0, 1, :, -1]).all()
+
+
+def test_everything_may_diverge() -> None:
+    result = train_population([DIVERGING], "digits_mlp", [{"lr": 1.0}], [0], 30)
+    assert result.status[0, 0, 0] == "diverged"
+
+
+def test_runs_are_repeatable_bit_for_bit() -> None:
+    arguments = ([load("adamw"), load("adan")], "digits_mlp", [{"lr": 1e-3}], [3, 4], 25)
+    first, second = train_population(*arguments), train_population(*arguments)
+    assert np.array_equal(first.val_loss, second.val_loss)
+    assert np.array_equal(first.curve, second.curve)
+
+
+def test_seeds_are_paired_between_rules() -> None:
+    frozen = parse("def frozen(w, g, *, lr=1):\n    return w - 0 * lr * g")
+    result = train_population([frozen, frozen], "bytes_lm", [{"lr": 1.0}], [0, 1], 2, check_every=1)
+    assert np.array_equal(result.curve[0], result.curve[1])
+    assert result.curve[0, 0, 0, 0] != result.curve[0, 0, 1, 0]
+
+
+def test_schedule_reaches_lr_and_what_follows_from_it() -> None:
+    rule = parse("def counting(w, g, s: scalar, *, lr=1):\n    s = s + lr\n    return w - 0 * g + s * 0, s")
+    sgd = parse("def plain(w, g, *, lr=1):\n    return w - lr * (w * 0 + 1)")
+    for schedule, total in (("constant", 4.0), ("linear", 1 + 0.75 + 0.5 + 0.25)):
+        run = train_population([sgd, rule], "noisy_quadratic", [{"lr": 0.5}], [0], 4, schedule=schedule)
+        moved = get_task("noisy_quadratic")
+        expected = moved.loss({"x": moved.init(0)["x"] - 0.5 * total}, moved.validation()).item()
+        assert run.val_loss[0, 0, 0] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rules": []}, "no rules"),
+        ({"settings": []}, "no settings"),
+        ({"seeds": []}, "no seeds"),
+        ({"steps": 0}, "steps=0"),
+        ({"task": "digit_mlp"}, "did you mean 'digits_mlp'"),
+        ({"settings": [{"beta9": 1.0}]}, "no hyperparameter 'beta9'"),
+        ({"schedule": "step"}, "no schedule"),
+    ],
+)
+def test_mistakes_are_told(change: dict[str, object], message: str) -> None:
+    arguments: dict[str, object] = {
+        "rules": [load("adamw")],
+        "task": "digits_mlp",
+        "settings": [{}],
+        "seeds": [0],
+        "steps": 1,
+    }
+    with pytest.raises(UserError, match=message):
+        train_population(**(arguments | change))  # type: ignore[arg-type]
