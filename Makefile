@@ -1,34 +1,45 @@
-# Everything a person needs: `make demo` and `make test` on a fresh machine with Python >= 3.11.
+# `make demo` and `make test` are all that a newcomer needs; both make the environment first.
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+BIN := .venv/bin
+PARTS := dsl codegen runtime search evoptim
 
-.PHONY: demo test nightly lint bench clean
+.PHONY: help demo test nightly lint format bench clean
 
-demo: $(STAMP) ## a real search on real data, the winner exported and trained with
+help: ## say what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/ -/'
+
+demo: .venv/ready ## a search on real data, the winner compared, exported and trained with (two minutes)
 	$(BIN)/python experiments/demo/demo.py
 
-test: $(STAMP) ## the whole test suite, under ten minutes on 2 cores
-	$(BIN)/python -m pytest -n 2
+test: .venv/ready ## the whole test suite (under ten minutes on 2 cores)
+	$(BIN)/pytest -n 2
 
-nightly: $(STAMP) ## the long forms of the random tests
-	$(BIN)/python -m pytest -n 2 --profile nightly
+nightly: .venv/ready ## the tests again, their random parts much longer
+	$(BIN)/pytest -n 2 --profile nightly
 
-lint: $(STAMP) ## ruff, pyright and the layer contracts
+lint: .venv/ready ## ruff, pyright, and the layers between the parts on the built wheel
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
-	$(BIN)/lint-imports
+	rm -rf build
+	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	cd build && PYTHONPATH=wheel ../$(BIN)/lint-imports --config ../pyproject.toml --no-cache
+	rm -rf build
 
-bench: $(STAMP) ## measured comparisons, each with its rival in the same run
+format: .venv/ready ## let ruff format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/ready ## measured comparisons, each with its rival in the same run
 	$(BIN)/python experiments/search_throughput/bench.py
 
-$(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev]"
-	touch $(STAMP)
+clean: ## remove what make has made
+	rm -rf .venv build dist *.egg-info found.py
 
-clean:
-	rm -rf $(VENV) build dist *.egg-info
+# The environment: an editable installation, or the wheel that WHEEL names.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "evoptim needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		$(if $(WHEEL),"$(WHEEL)[dev]",--editable ".[dev]")
+	touch .venv/ready

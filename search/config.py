@@ -121,7 +121,7 @@ class SearchConfig(Section):
         evaluation = info.data.get("evaluation")
         shared = set(value.seeds) & set(evaluation.seeds if evaluation else ())
         if shared:
-            raise ValueError(f"selection.seeds must not share seed {min(shared)} with evaluation.seeds")
+            raise ValueError(f"seeds must not share seed {min(shared)} with evaluation.seeds")
         return value
 
 

@@ -7,6 +7,7 @@ the other. The proposer has no state beyond what it was told: child number i dra
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,10 +18,10 @@ from evoptim.dsl import Rule, canonical_hash
 
 from .config import SearchConfig
 from .evaluator import Score
-from .mutate import flatten, mutate
+from .mutate import MAX_ATTEMPTS, Child, NoMutation, flatten, mutate
 
-DRAWS_PER_BATCH = 4000
-"""Children drawn for one batch before it is closed with fewer new programs than asked for."""
+DRAWS_PER_BATCH = 20_000
+"""Programs drawn for one batch, invalid ones among them, before it is closed with fewer new ones than asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +94,22 @@ class Evolution:
     members: deque[Individual] = field(default_factory=deque[Individual])
     best: Proposal | None = None
     best_score: Score = field(default_factory=lambda: Score("none", math.inf, {}))
+    exhausted: bool = False
+    """Whether the last batch had nothing new, after all its draws: there is nothing left to find."""
     _open: Batch | None = None
 
     def ask(self) -> Batch:
         """The next batch of children: ``config.batch`` new programs among them, fewer where the budget ends.
 
         Raises:
-            RuntimeError: The last batch has not been told yet.
+            RuntimeError: The last batch has not been told yet, the budget is used up, or the start rule failed.
         """
         if self._open is not None:
             raise RuntimeError(f"batch {self._open.number} has been asked for and not been told")
+        if self.counts.evaluated >= self.config.budget.evaluations:
+            raise RuntimeError(f"the budget of {self.counts.evaluated} evaluations is used up")
+        if self.counts.generated and not self.members:
+            raise RuntimeError("the population is empty: the start rule failed")
         self._open = self._first() if self.counts.generated == 0 else self._next()
         return self._open
 
@@ -113,7 +120,7 @@ class Evolution:
             RuntimeError: It is not the batch asked for last.
             ValueError: The number of scores is not the number of new programs.
         """
-        if self._open is None or batch.number != self._open.number:
+        if self._open is None or batch != self._open:
             raise RuntimeError(f"batch {batch.number} was not asked for, or has been told already")
         new = batch.new
         if len(scores) != len(new):
@@ -130,6 +137,7 @@ class Evolution:
         self.counts.generated += len(batch.proposals)
         self.counts.invalid += sum(p.redraws for p in batch.proposals)
         self.counts.batches = batch.number + 1
+        self.exhausted = not new
         for proposal in batch.proposals:
             self._enter(proposal, self.scores[proposal.hash])
         self._open = None
@@ -154,24 +162,32 @@ class Evolution:
         wanted = min(self.config.batch, self.config.budget.evaluations - self.counts.evaluated)
         proposals: list[Proposal] = []
         pending: set[str] = set()
+        draws = 0
         for proposal in self._children():
             proposals.append(proposal)
+            draws += 1 + proposal.redraws
             if proposal.score is None:
                 pending.add(proposal.hash)
-            if len(pending) >= wanted:
+            if len(pending) >= wanted or draws >= DRAWS_PER_BATCH:
                 break
         return Batch(self.counts.batches, tuple(proposals))
 
     def _children(self) -> Iterator[Proposal]:
-        first = self.counts.generated
-        for index in range(first, first + DRAWS_PER_BATCH):
+        for index in itertools.count(self.counts.generated):
             random = Random(f"{self.config.seed}/{index}")
             parent = self._tournament(random)
-            child = mutate(parent.rule, random, self.config.mutation)
+            child = self._child(parent.rule, random)
             digest = canonical_hash(child.rule)
             yield Proposal(
                 index, parent.index, child.rule, digest, child.mutation, child.redraws, self.scores.get(digest)
             )
+
+    def _child(self, parent: Rule, random: Random) -> Child:
+        """A mutant, or where none is to be had a copy: a duplicate, which costs no training."""
+        try:
+            return mutate(parent, random, self.config.mutation)
+        except NoMutation:
+            return Child(parent, "none", MAX_ATTEMPTS)
 
     def _tournament(self, random: Random) -> Individual:
         """The best of a few members drawn with replacement; the younger wins a draw."""

@@ -6,6 +6,7 @@ search does to u (as in Lion's signature).
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -61,7 +62,7 @@ def into_frame(rule: Rule, weight_decay: float = 0.0) -> Framed:
     lr = next((h for h in rule.hypers if h.name == "lr"), None)
     if lr is None:
         raise FrameError(f"rule {rule.name!r} cannot be framed: it has no lr", "add lr to its hyperparameters")
-    inlined = inline_hypers(rule)
+    inlined = _renamed(inline_hypers(rule))
     try:
         outputs, note = _outputs(inlined, rule)
     except _NotFramed as reason:
@@ -97,6 +98,24 @@ def inline_hypers(rule: Rule) -> Rule:
         hypers=tuple(h for h in rule.hypers if h.name in OUTSIDE),
         body=tuple(Assign(s.target, substitute(s.value, values)) if isinstance(s, Assign) else s for s in rule.body),
         returns=tuple(substitute(r, values) for r in rule.returns),
+    )
+
+
+def _renamed(rule: Rule) -> Rule:
+    """The rule with other names for buffers that are called as something in the frame."""
+    clashing = [b.name for b in rule.buffers if b.name in ("u", *OUTSIDE)]
+    if not clashing:
+        return rule
+    taken = set(rule.leaves) | {a.target for a in rule.assigns()}
+    new = {old: next(n for i in itertools.count(1) if (n := f"{old}{i}") not in taken) for old in clashing}
+    nodes = {old: name(n) for old, n in new.items()}
+    return rule.replace(
+        buffers=tuple(Buffer(new.get(b.name, b.name), b.kind, b.init) for b in rule.buffers),
+        body=tuple(
+            Assign(new.get(a.target, a.target), substitute(a.value, nodes)) for a in rule.body if isinstance(a, Assign)
+        ),
+        returns=tuple(substitute(r, nodes) for r in rule.returns),
+        order=tuple(new.get(n, n) for n in rule.order),
     )
 
 
@@ -205,19 +224,25 @@ def _negated(node: Node) -> Node:
 
 
 def is_framed(rule: Rule) -> bool:
-    """Whether the last statement is the frame and nothing else touches what belongs to it."""
-    *genome, last = rule.body
+    """Whether `into_frame` made it: the last statement is the frame, and nothing else touches what belongs to it."""
+    last = rule.body[-1] if rule.body else None
     if not (isinstance(last, Assign) and last.target == "w" and last.value is FRAME):
         return False
-    assigns = [s for s in genome if isinstance(s, Assign)]
-    reads = {n.value for a in assigns for n in a.value.walk() if n.op == "name"}
-    return not reads & set(OUTSIDE) and all(a.target != "w" for a in assigns)
+    if rule.branches or rule.returns[0] is not name("w") or {h.name for h in rule.hypers} != set(OUTSIDE):
+        return False
+    *genome, _ = rule.assigns()
+    outside = {name(n) for n in OUTSIDE}
+    if any(n is name("w") or n in outside for r in rule.returns[1:] for n in r.walk()):
+        return False
+    return not any(a.target == "w" or n in outside for a in genome for n in a.value.walk())
 
 
 def tidy(rule: Rule) -> Rule:
     """A searched program as a person wants to read it: canonical, without dead code, the frame as it is."""
     if not is_framed(rule):
-        return canonicalize(rule)
+        plain = canonicalize(rule)
+        dropped = tuple(h for h in rule.hypers if h.name == "lr" and h not in plain.hypers)
+        return plain.replace(hypers=(*dropped, *plain.hypers))  # a rule without lr trains nowhere
     graph = lower(rule, keep=("u",))
     core = rule.replace(body=(), returns=(graph.vector[-1], *graph.vector[1:-1]), hypers=())
     return _assembled(canonicalize(core), rule.hypers)

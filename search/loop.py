@@ -19,8 +19,9 @@ from .config import SearchConfig, make_config, to_toml
 from .evaluator import Evaluator, Score, Trial, score
 from .evolution import Evolution
 from .frame import into_frame, tidy, with_buffers
+from .mutate import flatten
 
-ARCHIVE, CONFIG, BEST = "archive.sqlite", "search.toml", "best.rule"
+ARCHIVE, CONFIG, BEST, LOCK = "archive.sqlite", "search.toml", "best.rule", ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,6 @@ def start_search(
         UserError: The start rule cannot be used, or the directory holds a run already.
     """
     rule = start_program(config)
-    if directory.exists() and any(directory.iterdir()):
-        raise UserError(f"{directory} is not empty", "resume it with --resume, or choose another run directory")
     _make_directory(directory)
     with _locked(directory):
         _write(directory / CONFIG, to_toml(config))
@@ -119,6 +118,11 @@ def resume_search(
     """
     if not directory.is_dir():
         raise UserError(f"there is no run directory {directory}", "give the directory that `evoptim search` printed")
+    if not (directory / ARCHIVE).is_file():
+        raise UserError(
+            f"{directory} holds no search: there is no {ARCHIVE} in it",
+            "give a directory that `evoptim search` made; one that was stopped before its first batch is begun anew",
+        )
     with _locked(directory), Archive(directory / ARCHIVE, create=False) as archive:
         config, rule, version = stored_run(archive)
         evaluator = make_evaluator(config)
@@ -138,36 +142,68 @@ def stored_run(archive: Archive) -> tuple[SearchConfig, Rule, str]:
     """
     config, start, version = archive.meta("config"), archive.meta("start"), archive.meta("evaluator")
     if config is None or start is None or version is None:
-        raise UserError(f"{archive.path} holds no search: it stopped before it began", "delete the directory")
+        raise UserError(
+            f"{archive.path} holds no search: it was stopped before it began", "delete the directory and begin anew"
+        )
     return make_config(json.loads(config), str(archive.path)), parse(start), version
 
 
 def start_program(config: SearchConfig) -> Rule:
-    """The first program of a search: the configured rule, framed, with the wanted number of buffers."""
+    """The first program of a search: the configured rule, framed or flat, with the wanted number of buffers.
+
+    Raises:
+        UserError: There is no such rule, it cannot be framed, has no lr, or is too long.
+    """
     rule = load(config.start.rule)
     if config.start.frame == "update":
         rule = into_frame(rule, config.evaluation.weight_decay).rule
-    elif not any(h.name == "lr" for h in rule.hypers):
+    elif "lr" not in rule.defaults:
         raise UserError(f"rule {rule.name!r} has no lr", "add lr to its hyperparameters")
+    else:
+        rule = flatten(rule, free=True)  # a rule that happens to be written like the frame is mutated as a whole
+    length, longest = sum(1 for _ in flatten(rule).assigns()), config.mutation.max_statements
+    if length > longest:
+        raise UserError(
+            f"rule {config.start.rule!r} has {length} statements, mutation.max_statements is {longest}",
+            f"set mutation.max_statements to {length} or more, better to twice as many",
+        )
     return with_buffers(rule.replace(doc=""), config.start.buffers)
 
 
 def _make_directory(directory: Path) -> None:
+    """The run directory, new or empty but for a lock."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        occupied = any(p.name != LOCK for p in directory.iterdir())
     except OSError as error:
         raise UserError(f"cannot make {directory}: {error.strerror or error}", "choose another directory") from error
+    if occupied:
+        raise UserError(f"{directory} is not empty", "resume it with --resume, or choose another run directory")
 
 
 @contextmanager
 def _locked(directory: Path) -> Generator[None]:
     """Hold the run directory against other processes; the lock ends with the process, however it ends."""
-    with open(directory / ".lock", "w") as file:
+    try:
+        file = open(directory / LOCK, "a")  # noqa: SIM115 - closed below, and its errors are not those of the run
+    except OSError as error:
+        raise _unwritable(directory / LOCK, error) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise UserError(f"{directory} is in use by another process", "wait for it, or stop it first") from error
+        except OSError as error:
+            raise UserError(
+                f"cannot lock {directory}: {error.strerror or error}", "choose a directory on a local disk"
+            ) from error
         yield
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot write {path}: {error.strerror or error}", "free disk space or mend the permissions, then --resume"
+    )
 
 
 def _write(path: Path, text: str) -> None:
@@ -177,7 +213,7 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}", "free disk space, then --resume") from error
+        raise _unwritable(path, error) from error
 
 
 class _Driver:

@@ -35,9 +35,9 @@ class Child:
     redraws: int
 
 
-def flatten(rule: Rule) -> Rule:
-    """The program with one operation per statement; the frame stays whole."""
-    framed = is_framed(rule)
+def flatten(rule: Rule, *, free: bool = False) -> Rule:
+    """The program with one operation per statement; the frame stays whole unless it is to be ``free``."""
+    framed = is_framed(rule) and not free
     taken = set(rule.leaves) | {a.target for a in rule.assigns()} | {o.name for o in OPS} | {"u"}
     fresh = (n for i in itertools.count(1) if (n := f"x{i}") not in taken)
     body: list[Assign | If] = []
@@ -82,11 +82,15 @@ def _atoms(node: Node, fresh: Iterator[str]) -> list[Assign | Node]:
     return [*out, atom]
 
 
+class NoMutation(RuntimeError):
+    """A program cannot be varied."""
+
+
 def mutate(rule: Rule, random: Random, config: Mutation) -> Child:
     """A valid child of a flat program.
 
     Raises:
-        RuntimeError: No valid child was found in `MAX_ATTEMPTS` draws (the program cannot be varied).
+        NoMutation: No valid child was found in `MAX_ATTEMPTS` draws.
     """
     kinds = ("insert", "delete", "modify")
     weights = [config.insert, config.delete, config.modify]
@@ -98,7 +102,13 @@ def mutate(rule: Rule, random: Random, config: Mutation) -> Child:
             continue
         if is_valid(changed):
             return Child(changed, f"{kind} {program.told}", attempt)
-    raise RuntimeError(f"no valid mutation of {rule.name!r} in {MAX_ATTEMPTS} draws")
+    raise NoMutation(f"no valid mutation of {rule.name!r} in {MAX_ATTEMPTS} draws")
+
+
+def _applied(op: str, args: tuple[Node, ...]) -> Node:
+    """An op on atoms; the negative of a constant is a constant, as it is read back from text."""
+    value = args[0].value
+    return const(-value) if op == "neg" and isinstance(value, float) else Node(op, args)
 
 
 def is_valid(rule: Rule) -> bool:
@@ -166,7 +176,7 @@ class _Program:
         """A random operation on random arguments, its result under a new name or in place of an existing one."""
         block = self.random.choice(self.blocks)
         op = OPS[self.random.choice(SEARCH_OPS)]
-        value = Node(op.name, tuple(self._argument() for _ in op.args))
+        value = _applied(op.name, tuple(self._argument() for _ in op.args))
         locked = {"t", *OUTSIDE, *(("w",) if self.framed else ())}
         targets = [n for n in self._names() if n not in locked and n not in self.rule.defaults]
         fresh = next(n for i in itertools.count(1) if (n := f"x{i}") not in targets and n not in self.rule.leaves)
@@ -188,7 +198,7 @@ class _Program:
             return rebuilt
         stand_in = {gone.target: self.random.choice(gone.value.args)}
         for j in range(i, len(block)):
-            block[j] = Assign(block[j].target, substitute(block[j].value, stand_in))
+            block[j] = Assign(block[j].target, substitute(block[j].value, stand_in, _applied))
             if block[j].target == gone.target:
                 break
         return self._rebuilt()
@@ -209,6 +219,6 @@ class _Program:
             arguments[k] = self._argument()
         if arguments[k] is old:
             return None
-        block[i] = Assign(statement.target, Node(statement.value.op, tuple(arguments)))
+        block[i] = Assign(statement.target, _applied(statement.value.op, tuple(arguments)))
         self.told = f"{statement.target}: {old.value} -> {arguments[k].value}"
         return self._rebuilt()

@@ -19,6 +19,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = Console(highlight=False)
+if not console.is_terminal:
+    console = Console(highlight=False, width=120)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
 Source = Annotated[str, typer.Argument(help="A rule's name, a rule file, or RUN#best, RUN#17 from a run directory.")]
@@ -76,6 +78,25 @@ def rules(as_json: Json = False) -> None:
         table.add_column(column, no_wrap=column != "what it is")
     for r in found:
         table.add_row(r.name, str(len(r.buffers)), r.doc.split("\n")[0])
+    console.print(table)
+
+
+@app.command()
+def ops(as_json: Json = False) -> None:
+    """List the operations of the rule language."""
+    from rich.table import Table
+
+    from evoptim.dsl import OPS
+
+    if as_json:
+        _print_json([{"name": o.name, "signature": o.signature, "symbol": o.symbol, "doc": o.doc} for o in OPS])
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("operation", no_wrap=True)
+    table.add_column("what it is")
+    for o in OPS:
+        infix = f"x {o.symbol} y" if o.arity == 2 else f"{o.symbol}x"
+        table.add_row(infix if o.symbol else o.signature, o.doc)
     console.print(table)
 
 

@@ -24,7 +24,13 @@ def comparison_table(result: Comparison) -> Table:
         table.add_column(column)
     for entry in result.entries:
         lr = f"{entry.lr:.3g}" + (" (edge of grid)" if entry.at_edge else "")
-        table.add_row(entry.rule.name, lr, str(entry.loss), str(entry.difference), entry.verdict)
+        failed = sum(not math.isfinite(x) for x in entry.losses)
+        if entry is result.entries[0]:
+            table.add_row(entry.rule.name, lr, str(entry.loss), "", "baseline")
+        elif failed:
+            table.add_row(entry.rule.name, lr, f"diverged on {failed} of {len(entry.losses)} seeds", "", entry.verdict)
+        else:
+            table.add_row(entry.rule.name, lr, str(entry.loss), str(entry.difference), entry.verdict)
     return table
 
 
