@@ -1,7 +1,7 @@
 """A rule as torch functions over a leading replica axis: what the population trainer runs.
 
 The same printer as for optimizers, with other reductions. Every host expression of the rule comes in by
-name (``h0``, ``h1``, ...): a float where all replicas share it, else a tensor ``[replica, 1, ...]``.
+name (``_h0``, ``_h1``, ...): a float where all replicas share it, else a tensor ``[replica, 1, ...]``.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def _function(rule: Rule, hosts: Hosts, matrix: bool) -> str:
             returns.append(printer.result(node, slot != "w" and output.op in ("name", "where")))
     names = [str(b.name) for b in rule.buffers if b.name in used]
     count = len(hosts.nodes)
-    unpack = [f"({''.join(f'h{i}, ' for i in range(count))}*_,) = hosts"] if count else []
-    lines = [f"def {'matrix' if matrix else 'vector'}({', '.join(['w', 'g', 'dims', 'hosts', *names])}):"]
+    unpack = [f"({''.join(f'_h{i}, ' for i in range(count))}*_,) = _hosts"] if count else []
+    lines = [f"def {'matrix' if matrix else 'vector'}({', '.join(['w', 'g', '_dims', '_hosts', *names])}):"]
     lines += [f"    {line}" for line in (*unpack, *body)]
     return "\n".join([*lines, f"    return ({', '.join(returns)},)\n"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import keyword
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,12 +80,48 @@ def requirements(argument: Argument) -> Iterator[tuple[str, str, str]]:
             yield f"math.isfinite({value})", f"{hyper.name} value", value
 
 
+_IMPORTED = frozenset("annotations math torch Any Callable Generator Iterable Optimizer Tensor".split())
+_KEPT_BY_TORCH = frozenset("param_names initial_lr".split())
+_EXAMPLE = "class_name='MyOptimizer'"
+_CALLED = frozenset("super dict len isinstance ValueError Tensor".split())
+
+
+def refuse_names(rule: Rule) -> None:
+    """Refuse hyperparameters that the constructor, or torch in parameter groups, knows as something else.
+
+    Raises:
+        UserError: There is such a name.
+    """
+    for hyper in rule.hypers:
+        if hyper.name in _CALLED | _KEPT_BY_TORCH:
+            raise UserError(
+                f"hyperparameter {hyper.name!r} has another meaning in a torch optimizer", "rename it in the rule"
+            )
+
+
 def class_name(rule: Rule, wanted: str | None = None) -> str:
-    """The class's name: as the docstring begins (``AdamW (Loshchilov ...)``) if that spells the rule's name."""
-    if wanted is not None:
-        if not wanted.isidentifier() or keyword.iskeyword(wanted):
-            raise UserError(f"{wanted!r} cannot name a class", "give a Python identifier, such as MyOptimizer")
-        return wanted
+    """The class's name: as the docstring begins (``AdamW (Loshchilov ...)``) if that spells the rule's name.
+
+    Raises:
+        UserError: The name is no identifier, or the generated file needs it for something else.
+    """
+    name = _own_name(rule) if wanted is None else wanted
+    if not (name.isidentifier() and name.isascii()) or keyword.iskeyword(name) or name.startswith("_"):
+        raise UserError(f"{name!r} cannot name a class", f"give it a class name, such as {_EXAMPLE}")
+    if name in _IMPORTED or hasattr(builtins, name) or name == function_name(rule):
+        raise UserError(
+            f"a class named {name!r} would hide what the generated file needs",
+            f"give it a class name, such as {_EXAMPLE}",
+        )
+    return name
+
+
+def function_name(rule: Rule) -> str:
+    """The name of the function that holds the rule in the generated file."""
+    return f"{rule.name}_update"
+
+
+def _own_name(rule: Rule) -> str:
     first = rule.doc.split(" ", 1)[0].rstrip(":,.")
     if first.isidentifier() and first.casefold() == rule.name.replace("_", "").casefold() and first[:1].isupper():
         return first

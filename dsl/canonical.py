@@ -18,21 +18,18 @@ _INLINE = 14  # the size up to which an expression may stand within another one
 
 def live_names(rule: Rule) -> set[str]:
     """The leaves (buffers, hyperparameters, w, g, t) on which the new parameter depends, at once or later."""
-    graph = lower(rule)
-    return _live(rule, graph.vector) | _live(rule, graph.matrix)
+    return _live(rule.buffers, lower(rule))
 
 
-def _live(rule: Rule, outputs: tuple[Node, ...]) -> set[str]:
-    """Names read by the new parameter, directly or through buffers."""
-    update = {b.name: node for b, node in zip(rule.buffers, outputs[1:], strict=False)}
+def _live(buffers: Sequence[Buffer], graph: Graph) -> set[str]:
+    """Names read by the new parameter, directly or through buffers, in matrices or elsewhere."""
+    updates = {b.name: [graph.vector[i], graph.matrix[i]] for i, b in enumerate(buffers, start=1)}
     live: set[str] = set()
-    todo = [outputs[0], *outputs[1 + len(rule.buffers) :]]
+    todo = [graph.vector[0], graph.matrix[0]]
     while todo:
-        for n in todo.pop().walk():
-            if n.op == "name" and n.value not in live:
-                live.add(str(n.value))
-                if n.value in update:
-                    todo.append(update[str(n.value)])
+        for n in names(todo.pop()) - live:
+            live.add(n)
+            todo += updates.get(n, [])
     return live
 
 
@@ -45,7 +42,7 @@ def canonical_hash(rule: Rule) -> str:
     rename = {b.name: f"%{i}" for i, b in enumerate(rule.buffers)}
     graph = lower(rule, rename)
     buffers = [Buffer(rename[b.name], b.kind, b.init) for b in rule.buffers]
-    live = _live_pair(buffers, graph)
+    live = _live(buffers, graph)
     used = [b for b in buffers if b.name in live]
     if used != buffers[: len(used)]:  # number the live buffers without gaps
         kept = [b for b in rule.buffers if rename[b.name] in live]
@@ -53,7 +50,7 @@ def canonical_hash(rule: Rule) -> str:
         rename |= {b.name: f"%dead{i}" for i, b in enumerate(rule.buffers) if b not in kept}
         graph = lower(rule, rename)
         buffers = [Buffer(rename[b.name], b.kind, b.init) for b in rule.buffers]
-        live = _live_pair(buffers, graph)
+        live = _live(buffers, graph)
     h = hashlib.blake2b(VERSION.encode(), digest_size=16)
     for i, buffer in enumerate(buffers):
         if buffer.name in live:
@@ -66,12 +63,6 @@ def canonical_hash(rule: Rule) -> str:
     return h.hexdigest()
 
 
-def _live_pair(buffers: Sequence[Buffer], graph: Graph) -> set[str]:
-    stub = Rule("r", "", tuple(buffers), (), (), ())
-    live = _live(stub, graph.vector)
-    return live if graph.uniform else live | _live(stub, graph.matrix)
-
-
 def canonicalize(rule: Rule, drop_dead: bool = True) -> Rule:
     """The canonical form as a rule: folded, ordered, without common subexpressions, dead code and dead buffers.
 
@@ -79,7 +70,7 @@ def canonicalize(rule: Rule, drop_dead: bool = True) -> Rule:
         drop_dead: Whether buffers without influence on the parameter go too.
     """
     graph = lower(rule)
-    live = _live(rule, graph.vector) | _live(rule, graph.matrix) if drop_dead else set(rule.leaves)
+    live = _live(rule.buffers, graph) if drop_dead else set(rule.leaves)
     buffers = tuple(b for b in rule.buffers if b.name in live)
     indices = [0, *(i + 1 for i, b in enumerate(rule.buffers) if b.name in live)]
     targets = ["w", *(b.name for b in buffers)]

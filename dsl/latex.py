@@ -10,6 +10,7 @@ from typing import Any
 from .derived import definition
 from .node import Node
 from .ops import OPS
+from .printer import number
 from .rule import Assign, If, Rule
 
 _GREEK = {"lr": r"\eta", "eps": r"\epsilon", "weight_decay": r"\lambda", "w": r"\theta", "momentum": r"\mu"}
@@ -109,9 +110,20 @@ def latex(rule: Rule) -> str:
 
 
 def _line(assign: Assign, names: _Names, indent: str = "") -> str:
+    expression = to_sympy(assign.value, names.symbols)
+    right = _printer({s: s.name for s in expression.free_symbols}).doprint(expression)
+    return f"&{indent}{names.assign(assign.target)} = {right}"
+
+
+def _printer(symbol_names: dict[Any, str]) -> Any:
+    """sympy's LaTeX printer, with constants as a paper writes them: 10^{-8}, not 1.0 \\cdot 10^{-8}."""
     from sympy.printing.latex import LatexPrinter
 
-    expression = to_sympy(assign.value, names.symbols)
-    printer = LatexPrinter({"symbol_names": {s: s.name for s in expression.free_symbols}, "mul_symbol": None})
-    right = printer.doprint(expression)
-    return f"&{indent}{names.assign(assign.target)} = {right}"
+    class Printer(LatexPrinter):
+        def _print_Float(self, expr: Any) -> str:  # noqa: N802 - sympy finds it by this name
+            mantissa, e, exponent = number(float(expr)).partition("e")
+            if not e:
+                return mantissa
+            return f"10^{{{exponent}}}" if mantissa == "1" else rf"{mantissa} \cdot 10^{{{exponent}}}"
+
+    return Printer({"symbol_names": symbol_names})

@@ -2,11 +2,15 @@
 
 Only the driver writes. One transaction holds one batch: its programs, their trainings and its timing, or nothing of
 it. Trainings are keyed by (canonical hash, setting, seed, evaluator version), so writing one twice changes nothing.
+With every transaction goes a seal, the sum of a hash of every row: a file that a disk or a copy has damaged is
+refused when it is opened, and never read in part.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +24,7 @@ from evoptim.dsl import UserError, parse
 from .evaluator import Score, Trial
 from .evolution import Batch, Proposal
 
-SCHEMA = 1
+SCHEMA = 2
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE programs (
@@ -51,6 +55,23 @@ CREATE TABLE trainings (
 ) WITHOUT ROWID;
 CREATE TABLE timings (batch INTEGER PRIMARY KEY, propose REAL NOT NULL, train REAL NOT NULL, at TEXT NOT NULL);
 """
+_INSERT = {
+    "meta": "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+    "programs": "INSERT INTO programs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "trainings": "INSERT INTO trainings VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (hash, setting, seed, evaluator) DO NOTHING",
+    "timings": "INSERT INTO timings VALUES (?, ?, ?, ?)",
+}
+_SELECT = {
+    "meta": "SELECT * FROM meta WHERE key <> 'seal' ORDER BY key",
+    "programs": "SELECT * FROM programs ORDER BY id",
+    "trainings": "SELECT * FROM trainings ORDER BY hash, setting, seed, evaluator",
+    "timings": "SELECT * FROM timings ORDER BY batch",
+}
+_DAMAGED = (
+    "restore it from a copy if there is one; `sqlite3 archive.sqlite .recover` shows what can still be read, and the "
+    "search can be begun anew from search.toml"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +98,7 @@ class Archive:
 
     def __init__(self, path: Path, *, create: bool) -> None:
         self.path = path
+        self._sum = 0  # of the hashes of all rows; the seal is its last 64 bits
         if create and path.exists():
             raise UserError(f"{path} exists already", "resume it with --resume, or choose another run directory")
         if not create and not path.is_file():
@@ -99,15 +121,31 @@ class Archive:
                         self._db.execute(statement)
                     self._put("schema", str(SCHEMA))
                 return
-            found = self.meta("schema") if self._has_tables() else None
+            tables = {str(row[0]) for row in self._db.execute("SELECT name FROM sqlite_master")}
+        if not tables:
+            raise UserError(f"{self.path} is empty: the search was stopped before it began", "delete it and begin anew")
+        found = self.meta("schema") if "meta" in tables else None
         if found != str(SCHEMA):
             raise UserError(
                 f"{self.path} has schema version {found or 'unknown'}, this evoptim reads version {SCHEMA}",
                 "resume it with the version of evoptim that wrote it, or start a new run",
             )
+        self._verify()
 
-    def _has_tables(self) -> bool:
-        return bool(self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone())
+    def _verify(self) -> None:
+        """Compare all rows with the seal, as they were at one moment: a search may be writing."""
+        with self._explained():
+            self._db.execute("BEGIN")
+            sound = self._db.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok"
+            self._sum = sum(_hash(table, row) for table, query in _SELECT.items() for row in self._db.execute(query))
+            seal = self.meta("seal")
+            self._db.execute("COMMIT")
+        if not sound or seal != self._seal:
+            raise UserError(f"{self.path} is damaged: its contents are not what was written", _DAMAGED)
+
+    @property
+    def _seal(self) -> str:
+        return f"{self._sum % 2**64:016x}"
 
     def __enter__(self) -> Archive:
         return self
@@ -126,29 +164,43 @@ class Archive:
         """Turn what SQLite says about the file into a message with a way back."""
         try:
             yield
-        except sqlite3.Error as error:
+        except sqlite3.OperationalError as error:
             raise UserError(
                 f"{self.path}: {error}",
-                "what was reported before is in the archive: free disk space or mend the permissions, then --resume; "
-                "a malformed file is recovered with `sqlite3 archive.sqlite .recover`",
+                "what was reported before is in the archive: free disk space or mend the permissions, then --resume",
             ) from error
+        except sqlite3.Error as error:
+            raise UserError(f"{self.path} is damaged: {error}", _DAMAGED) from error
 
     @contextmanager
     def _transaction(self) -> Generator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+        before = self._sum
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             yield
+            self._db.execute(_INSERT["meta"], ("seal", self._seal))
+            self._db.execute("COMMIT")
         except BaseException:
+            self._sum = before
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
+
+    def _insert(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Write rows, and add to the sum those that were not there."""
+        for row in rows:
+            if self._db.execute(_INSERT[table], row).rowcount:
+                self._sum += _hash(table, row)
+
+    def _rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        with self._explained():
+            yield from self._db.execute(query, parameters)
 
     # meta
 
     def meta(self, key: str) -> str | None:
         """A value of the run itself: ``config``, ``start``, ``evaluator``, ``winner``."""
-        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        row = next(self._rows("SELECT value FROM meta WHERE key = ?", (key,)), None)
         return None if row is None else str(row[0])
 
     def set_meta(self, values: Mapping[str, str]) -> None:
@@ -158,7 +210,9 @@ class Archive:
                 self._put(key, value)
 
     def _put(self, key: str, value: str) -> None:
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        old = self.meta(key)
+        self._sum -= 0 if old is None else _hash("meta", (key, old))
+        self._insert("meta", [(key, value)])
 
     # programs and trainings
 
@@ -173,12 +227,12 @@ class Archive:
         """Store a batch: every program in order, the trainings of the new ones, and how long it took."""
         new = {p.index for p in batch.new}
         with self._explained(), self._transaction():
-            self._db.executemany(
-                "INSERT INTO programs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [_program_row(p, batch.number, scores[p.hash], p.index not in new) for p in batch.proposals],
+            self._insert(
+                "programs",
+                (_program_row(p, batch.number, scores[p.hash], p.index not in new) for p in batch.proposals),
             )
             self._trainings("search", trials, evaluator)
-            self._db.execute("INSERT INTO timings VALUES (?, ?, ?, ?)", (batch.number, *timing))
+            self._insert("timings", [(batch.number, *timing)])
 
     def record_trainings(self, stage: str, trials: Mapping[str, Sequence[Trial]], evaluator: str) -> None:
         """Store trainings outside the search proper, such as those of the finalists."""
@@ -186,18 +240,18 @@ class Archive:
             self._trainings(stage, trials, evaluator)
 
     def _trainings(self, stage: str, trials: Mapping[str, Sequence[Trial]], evaluator: str) -> None:
-        self._db.executemany(
-            "INSERT OR IGNORE INTO trainings VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (digest, stage, _json(t.setting), t.seed, evaluator, t.status, _finite(t), t.reason)
+        self._insert(
+            "trainings",
+            (
+                (digest, stage, _json(t.setting), t.seed, evaluator, t.status, _loss(t), t.reason)
                 for digest, group in trials.items()
                 for t in group
-            ],
+            ),
         )
 
     def batches(self) -> Iterator[tuple[Batch, dict[str, Score]]]:
         """Every batch with the scores of its new programs, in order: what a resumed search is told."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT id, batch, parent, hash, text, mutation, redraws, status, duplicate, loss, setting, reason "
             "FROM programs ORDER BY id"
         )
@@ -230,7 +284,8 @@ class Archive:
     def best(self) -> Iterator[tuple[int, str, str, float]]:
         """The distinct programs from the best on: number, hash, text, loss."""
         query = "SELECT id, hash, text, loss FROM programs WHERE status = 'ok' AND NOT duplicate ORDER BY loss, id"
-        yield from self._db.execute(query)
+        for index, digest, text, loss in self._rows(query):
+            yield index, digest, text, loss
 
     def lineage(self, index: int) -> list[tuple[int, str, float | None, str]]:
         """The ancestors of a program, the first one first: number, mutation, loss, text."""
@@ -247,16 +302,16 @@ class Archive:
         Raises:
             UserError: There is no program of that number.
         """
-        row = self._db.execute(
-            "SELECT text, hash, parent, mutation, loss FROM programs WHERE id = ?", (index,)
-        ).fetchone()
+        query = "SELECT text, hash, parent, mutation, loss FROM programs WHERE id = ?"
+        row = next(self._rows(query, (index,)), None) if index < 2**63 else None
         if row is None:
             raise UserError(f"{self.path} has no program {index}", "programs are numbered from 0 in order of creation")
-        return row
+        text, digest, parent, mutation, loss = row
+        return text, digest, parent, mutation, loss
 
     def trials(self, digest: str, stage: str) -> list[StoredTrial]:
         """The trainings of a program in one stage."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT setting, seed, status, loss, reason FROM trainings WHERE hash = ? AND stage = ? "
             "ORDER BY setting, seed",
             (digest, stage),
@@ -268,32 +323,27 @@ class Archive:
 
     def contents(self) -> list[tuple[Any, ...]]:
         """Everything that a repetition of the search must reproduce: all but the timings."""
-        queries = (
-            "SELECT * FROM meta ORDER BY key",
-            "SELECT * FROM programs ORDER BY id",
-            "SELECT * FROM trainings ORDER BY hash, setting, seed, evaluator",
-        )
-        return [row for q in queries for row in self._db.execute(q)]
+        return [row for table in ("meta", "programs", "trainings") for row in self._rows(_SELECT[table])]
 
     def counts(self) -> dict[str, int]:
         """Programs generated, evaluated, met before, diverged and failed, and invalid draws."""
-        row = self._db.execute(
+        (row,) = self._rows(
             "SELECT COUNT(*), SUM(NOT duplicate), SUM(duplicate), "
             "SUM(NOT duplicate AND status = 'diverged'), SUM(NOT duplicate AND status NOT IN ('ok', 'diverged')), "
             "SUM(redraws) FROM programs"
-        ).fetchone()
+        )
         names = ("generated", "evaluated", "duplicates", "diverged", "failed", "invalid")
         return {n: int(v or 0) for n, v in zip(names, row, strict=True)}
 
     def seconds(self) -> tuple[float, float]:
         """Time spent proposing and training so far."""
-        row = self._db.execute("SELECT COALESCE(SUM(propose), 0), COALESCE(SUM(train), 0) FROM timings").fetchone()
-        return float(row[0]), float(row[1])
+        ((propose, train),) = self._rows("SELECT COALESCE(SUM(propose), 0), COALESCE(SUM(train), 0) FROM timings")
+        return float(propose), float(train)
 
     def progress(self) -> Iterable[tuple[int, float]]:
         """The number of distinct programs evaluated and the best loss, whenever it improved."""
         best, seen = float("inf"), 0
-        for duplicate, loss in self._db.execute("SELECT duplicate, loss FROM programs ORDER BY id"):
+        for duplicate, loss in self._rows("SELECT duplicate, loss FROM programs ORDER BY id"):
             seen += not duplicate
             if loss is not None and loss < best:
                 best = loss
@@ -301,15 +351,19 @@ class Archive:
 
 
 def _program_row(p: Proposal, batch: int, score: Score, duplicate: bool) -> tuple[Any, ...]:
-    loss = score.loss if score.status == "ok" else None
     setting = _json(score.setting)
     head = (p.index, batch, p.parent, p.hash, p.rule.text, p.mutation, p.redraws)
-    return (*head, score.status, int(duplicate), loss, setting, score.reason)
+    return (*head, score.status, int(duplicate), _loss(score), setting, score.reason)
 
 
 def _json(value: Mapping[str, float]) -> str:
     return json.dumps(dict(value), sort_keys=True)
 
 
-def _finite(trial: Trial) -> float | None:
-    return trial.loss if trial.status == "ok" else None
+def _loss(result: Trial | Score) -> float | None:
+    """The loss as SQLite gives it back: no NaN, and no minus zero."""
+    return float(result.loss) + 0.0 if result.status == "ok" and not math.isnan(result.loss) else None
+
+
+def _hash(table: str, row: tuple[Any, ...]) -> int:
+    return int.from_bytes(hashlib.blake2b(repr((table, *row)).encode(), digest_size=8).digest())

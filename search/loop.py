@@ -45,6 +45,7 @@ class Progress:
     session_generated: int
     session_trainings: int
     remaining: float | None
+    exhausted: bool
     stage: str = "search"
 
 
@@ -96,8 +97,9 @@ def start_search(
     """
     rule = start_program(config)
     _make_directory(directory)
+    _refuse_occupied(directory)
     with _locked(directory):
-        _write(directory / CONFIG, to_toml(config))
+        _refuse_occupied(directory)  # again: another process may have been quicker
         with Archive(directory / ARCHIVE, create=True) as archive:
             archive.set_meta({"config": config.model_dump_json(), "start": rule.text, "evaluator": evaluator.version})
             return _Driver(config, evaluator, directory, archive, rule, report, should_stop).run()
@@ -121,7 +123,7 @@ def resume_search(
     if not (directory / ARCHIVE).is_file():
         raise UserError(
             f"{directory} holds no search: there is no {ARCHIVE} in it",
-            "give a directory that `evoptim search` made; one that was stopped before its first batch is begun anew",
+            "give the directory that `evoptim search` printed; one that was stopped at once is begun anew",
         )
     with _locked(directory), Archive(directory / ARCHIVE, create=False) as archive:
         config, rule, version = stored_run(archive)
@@ -171,12 +173,17 @@ def start_program(config: SearchConfig) -> Rule:
 
 
 def _make_directory(directory: Path) -> None:
-    """The run directory, new or empty but for a lock."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        occupied = any(p.name != LOCK for p in directory.iterdir())
     except OSError as error:
         raise UserError(f"cannot make {directory}: {error.strerror or error}", "choose another directory") from error
+
+
+def _refuse_occupied(directory: Path) -> None:
+    try:
+        occupied = any(p.name != LOCK for p in directory.iterdir())
+    except OSError as error:
+        raise UserError(f"cannot read {directory}: {error.strerror or error}", "choose another directory") from error
     if occupied:
         raise UserError(f"{directory} is not empty", "resume it with --resume, or choose another run directory")
 
@@ -245,6 +252,9 @@ class _Driver:
 
     def run(self) -> SearchResult:
         """All batches that the budget allows, then the selection."""
+        if not (self.directory / CONFIG).is_file():
+            _write(self.directory / CONFIG, to_toml(self.config))
+        self._write_best()
         while not self._done():
             self._batch()
             self.report(self.progress())
@@ -256,8 +266,11 @@ class _Driver:
     def _done(self) -> bool:
         counts, budget = self.evolution.counts, self.config.budget
         limit = None if budget.minutes is None else budget.minutes * 60
+        if not counts.generated:
+            return False  # at least the start rule is trained
         return (
             counts.evaluated >= budget.evaluations
+            or self.evolution.exhausted
             or (limit is not None and self._seconds() >= limit)
             or self.archive.meta("winner") is not None
         )
@@ -316,6 +329,7 @@ class _Driver:
             session_generated=counts.generated - self.generated_before,
             session_trainings=(counts.evaluated - self.evaluated_before) * per_candidate,
             remaining=self._remaining(),
+            exhausted=evolution.exhausted,
             stage=stage,
         )
 
@@ -336,12 +350,13 @@ class _Driver:
         candidates = self._finalists()
         if all(i != 0 for i, _, _ in candidates):
             candidates.append((0, canonical_hash(start), start))
+        fit = {i for i, _, _ in candidates if i != 0 or not zero_gradient_problem(start)} or {0}
         if stored is None:
             trials = self._train([r for _, _, r in candidates], self.config.selection.seeds)
             by_hash: Mapping[str, Sequence[Trial]] = {h: t for (_, h, _), t in zip(candidates, trials, strict=True)}
             self.archive.record_trainings("selection", by_hash, self.evaluator.version)
         scores = {i: score(self._selection_trials(h)) for i, h, _ in candidates}
-        index = min(scores, key=lambda i: (scores[i].loss, i))
+        index = min(fit, key=lambda i: (scores[i].loss, i))
         if stored is None:
             self.archive.set_meta({"winner": str(index)})
         return Winner(winner_rule(self.archive, self.config, index), index, scores[index].loss, scores[0].loss)

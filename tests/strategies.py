@@ -254,8 +254,15 @@ class _Builder:
 
     # statements
 
-    def assign(self, scope: _Scope, target: str, kind: Kind) -> Assign:
-        value = self.expression(scope, kind, 3)
+    def update(self, scope: _Scope) -> Assign:
+        """The new parameter: it reads some of what there is, so that not everything before it is dead."""
+        value = self.expression(scope, Kind.TENSOR, 3)
+        for known in self.draw(st.lists(st.sampled_from(scope.usable(Kind.TENSOR)), max_size=3)):
+            value = Node(self.pick(("add", "sub", "mul", "max")), (value, name(known)))
+        return self.assign(scope, "w", Kind.TENSOR, value)
+
+    def assign(self, scope: _Scope, target: str, kind: Kind, value: Node | None = None) -> Assign:
+        value = value or self.expression(scope, kind, 3)
         if self.tame and value.args:
             value = Node("clip", (value, const(-2.0), const(2.0)))
         scope.assign(target, value)
@@ -318,7 +325,7 @@ class _Builder:
         kinds = {n: leaf.kind for n, leaf in rule.leaves.items()}
         scope = _Scope(dict(kinds), dict(kinds), dict(kinds))
         body = [self.statement(rule, scope) for _ in range(self.draw(st.integers(0, 6)))]
-        body.append(self.assign(scope, "w", Kind.TENSOR))
+        body.append(self.update(scope))
         slots = (Buffer("w"), *rule.buffers)
         return rule.replace(body=tuple(body), returns=tuple(self.returned(scope, s) for s in slots))
 

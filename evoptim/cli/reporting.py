@@ -88,7 +88,8 @@ def render(summary: dict[str, Any], console: Console) -> None:
 
 
 def _improvements(rows: list[dict[str, Any]], console: Console) -> None:
-    table = Table(title="best so far", title_justify="left", box=None, pad_edge=False)
+    console.print("best so far")
+    table = Table(box=None, pad_edge=False)
     table.add_column("evaluated", justify="right")
     table.add_column("loss", justify="right")
     for row in rows:
@@ -98,12 +99,8 @@ def _improvements(rows: list[dict[str, Any]], console: Console) -> None:
 
 
 def _lineage(winner: dict[str, Any], console: Console) -> None:
-    table = Table(
-        title=f"lineage: {winner['generations']} mutations, {len(winner['lineage']) - 1} of them with effect",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-    )
+    console.print(f"lineage: {winner['generations']} mutations, {len(winner['lineage']) - 1} of them with effect")
+    table = Table(box=None, pad_edge=False)
     for column in ("program", "mutation", "loss"):
         table.add_column(column)
     for step in winner["lineage"]:

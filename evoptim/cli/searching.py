@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import signal
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import datetime
@@ -32,7 +34,7 @@ def run_search(config: Path | None, resume: Path | None, output: Path | None, as
     """
     if (config is None) == (resume is None):
         raise UserError("give either a configuration or --resume", "evoptim search search.toml")
-    with _stopping(console) as should_stop, _display(console, as_json) as report:
+    with _stopping() as should_stop, _display(console, as_json) as report:
         if resume is not None:
             if output is not None:
                 raise UserError("--output with --resume", "a resumed search stays in its directory")
@@ -52,7 +54,7 @@ def _fresh_directory(name: str) -> Path:
 
 
 @contextmanager
-def _stopping(console: Console) -> Generator[Callable[[], bool]]:
+def _stopping() -> Generator[Callable[[], bool]]:
     """The first Ctrl-C asks the search to end after its batch, the second ends it at once; nothing is lost."""
     asked: list[int] = []
 
@@ -60,7 +62,7 @@ def _stopping(console: Console) -> Generator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked.append(signum)
-        console.print("finishing the batch; Ctrl-C again stops at once")
+        print("finishing the batch; Ctrl-C again stops at once", file=sys.stderr, flush=True)
 
     before = signal.signal(signal.SIGINT, handle)
     try:
@@ -137,13 +139,16 @@ def _conclude(result: SearchResult, as_json: bool, console: Console) -> None:
         print(json.dumps({"directory": str(result.directory), "winner": found}))
         return
     if winner is None:
-        console.print(f"stopped; go on with: evoptim search --resume {result.directory}", soft_wrap=True)
+        print(f"stopped; go on with: evoptim search --resume {shlex.quote(str(result.directory))}")
         return
+    if result.progress.exhausted:
+        p = result.progress
+        print(f"ended after {p.evaluated} of {p.target} evaluations: no mutation gives a new program any more")
     console.print(f"\nthe winner, program {winner.index}:\n")
     print(winner.rule.text)
-    console.print(
+    directory = shlex.quote(str(result.directory))
+    print(
         f"validation loss on the selection's fresh seeds: {winner.loss:.4f}, the start rule's {winner.start_loss:.4f}\n"
-        f"report:  evoptim report {result.directory}\n"
-        f"export:  evoptim export {result.directory}#best -o found.py",
-        soft_wrap=True,
+        f"report:  evoptim report {directory}\n"
+        f"export:  evoptim export {directory}#best -o found.py"
     )

@@ -40,8 +40,8 @@ def run_directory() -> Path:
 
 
 def evoptim_command(*arguments: str) -> list[str]:
-    """The command line of the installed package, run by this interpreter."""
-    return [sys.executable, "-c", "from evoptim.cli import main; main()", *arguments]
+    """The command line of the installed package."""
+    return [str(Path(sys.executable).with_name("evoptim")), *arguments]
 
 
 def parent_of_winner(directory: Path) -> Rule:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from evoptim.dsl import Buffer, Kind, Reduce, Rule, elementwise, live_statements, reduces
 from evoptim.dsl.infer import aliases, buffers_read
 
-from ...signature import Argument, arguments, requirements
+from ...signature import Argument, arguments, function_name, requirements
 from .printer import Printer
+
+_WIDTH = 116
+"""The length of a line inside a class."""
 
 
 class OptimizerText:
@@ -16,7 +21,7 @@ class OptimizerText:
         self.source = rule
         self.rule = live_statements(rule)
         self.class_name = class_name
-        self.function = f"{rule.name}_update"
+        self.function = function_name(rule)
         self.arguments: tuple[Argument, ...] = arguments(rule)
         self.axes = reduces(self.rule)
         self.together = Reduce.GLOBAL in self.axes or bool(self.shared)
@@ -42,7 +47,8 @@ class OptimizerText:
         if self.together:
             parts.append(_TOGETHER)
         parts.append(self._class())
-        return "\n\n\n".join(p.strip("\n") for p in parts) + "\n"
+        header, *code = (p.strip("\n") for p in parts)
+        return header + "\n\n" + "\n\n\n".join(code) + "\n"
 
     def _imports(self) -> str:
         lines = ["from __future__ import annotations", ""]
@@ -61,7 +67,11 @@ class OptimizerText:
         rule = self.rule
         self.printer.body()
         copied = set(aliases(rule))
-        returns = [self.printer.result(node, i in copied) for i, node in enumerate(rule.returns)]
+        kinds = (Kind.TENSOR, *(b.kind for b in rule.buffers))
+        returns = [
+            self.printer.result(node, i in copied, only_matrices=kinds[i] in (Kind.ROW, Kind.COL))
+            for i, node in enumerate(rule.returns)
+        ]
         typed = [f"{n}: {'float' if n == 't' else 'Tensor'}" for n in ("w", "g", *rule.positional)]
         hypers = [f"{h.name}: float" for h in rule.hypers]
         if rule.branches:
@@ -86,7 +96,7 @@ class OptimizerText:
         return "\n\n".join(part.strip("\n") for part in body)
 
     def _class_head(self) -> str:
-        text = self.source.doc.replace("\\", "\\\\").replace('"', "'") or f"The update rule {self.rule.name}."
+        text = _docstring(self.source.doc) or f"The update rule {self.rule.name}."
         first, *rest = text.split("\n")
         lines = [first, *rest, "", "Args:"]
         lines.append("    params: Parameters, or dicts that define parameter groups, as for every torch optimizer.")
@@ -102,9 +112,16 @@ class OptimizerText:
         out += ["    *,", "    maximize: bool = False,", ") -> None:"]
         for argument in self.arguments:
             out += [f"    {line}" for line in _validation(argument)]
-        keys = [f"{a.name}={a.name}" for a in self.arguments] + ["maximize=maximize"]
-        out.append(f"    super().__init__(params, dict({', '.join(keys)}))")
-        return _indent(out)
+        keys = [f"{name}={name}" for name in self._keys()]
+        line = f"    super().__init__(params, dict({', '.join(keys)}))"
+        if len(line) > _WIDTH:
+            out += ["    defaults = dict(", *(f"        {key}," for key in keys), "    )"]
+            line = "    super().__init__(params, defaults)"
+        return _indent([*out, line])
+
+    def _keys(self) -> list[str]:
+        """What every parameter group has beside its parameters."""
+        return [*(a.name for a in self.arguments), "maximize"]
 
     def _setstate(self) -> str:
         return _indent(
@@ -112,8 +129,8 @@ class OptimizerText:
                 "def __setstate__(self, state: dict[str, Any]) -> None:",
                 "    super().__setstate__(state)",
                 "    for group in self.param_groups:  # checkpoints of older versions may lack a key",
-                "        for key, value in self.defaults.items():",
-                "            group.setdefault(key, value)",
+                f"        for key in ({', '.join(map(_quoted, self._keys()))}):",
+                "            group.setdefault(key, self.defaults[key])",
             ]
         )
 
@@ -122,12 +139,21 @@ class OptimizerText:
             [
                 "def load_state_dict(self, state_dict: dict[str, Any]) -> None:",
                 '    """Load a state dict; buffers keep the dtype they were saved with (torch casts them)."""',
-                "    super().load_state_dict(state_dict)",
-                '    keys = [i for group in state_dict["param_groups"] for i in group["params"]]',
+                "    final: dict[str, Any] = {}  # what the hooks of others made of it",
+                "    before = self.register_load_state_dict_pre_hook(lambda _, given: final.update(given))",
+                "    after = self.register_load_state_dict_post_hook(lambda _: self._restore(final), prepend=True)",
+                "    try:",
+                "        super().load_state_dict(state_dict)",
+                "    finally:",
+                "        before.remove()",
+                "        after.remove()",
+                "",
+                "def _restore(self, state_dict: dict[str, Any]) -> None:",
+                '    keys = [key for group in state_dict["param_groups"] for key in group["params"]]',
                 '    params = [p for group in self.param_groups for p in group["params"]]',
                 "    for key, p in zip(keys, params):",
                 '        for name, saved in state_dict["state"].get(key, {}).items():',
-                "            if isinstance(saved, Tensor) and name in self.state[p]:",
+                "            if isinstance(saved, Tensor):",
                 '                device = "cpu" if name == "step" else p.device',
                 "                self.state[p][name] = saved.detach().to(device=device, copy=True)",
             ]
@@ -143,23 +169,21 @@ class OptimizerText:
             "        with torch.enable_grad():",
             "            loss = closure()",
         ]
+        out += [
+            '    pairs = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]',
+            "    for p, _ in pairs:  # before anything is written",
+            "        if p.grad.layout != torch.strided:",
+            f'            raise RuntimeError("{self.class_name} does not support sparse gradients")',
+        ]
+        if not self.elementwise:
+            out += [
+                "        if torch.is_complex(p):",
+                f'            raise RuntimeError("{self.class_name} does not take complex parameters")',
+            ]
         if self.together:
-            out += [
-                "    updates = [",
-                "        self._update(p, group)",
-                "        for group in self.param_groups",
-                '        for p in group["params"]',
-                "        if p.grad is not None",
-                "    ]",
-                "    _run_together(updates)",
-            ]
+            out.append("    _run_together([self._update(p, group) for p, group in pairs])")
         else:
-            out += [
-                "    for group in self.param_groups:",
-                '        for p in group["params"]:',
-                "            if p.grad is not None:",
-                "                self._update(p, group)",
-            ]
+            out += ["    for p, group in pairs:", "        self._update(p, group)"]
         return _indent([*out, "    return loss"])
 
     def _one(self) -> str:
@@ -171,20 +195,12 @@ class OptimizerText:
         return _indent(out)
 
     def _gradient(self) -> list[str]:
-        out = [
-            "    assert p.grad is not None",
-            "    if p.grad.is_sparse:",
-            f'        raise RuntimeError("{self.class_name} does not support sparse gradients")',
-        ]
+        out = ["    assert p.grad is not None"]
         if self.elementwise:
             out.append("    target = torch.view_as_real(p) if torch.is_complex(p) else p")
             out.append("    grad = torch.view_as_real(p.grad) if torch.is_complex(p.grad) else p.grad")
         else:
-            out += [
-                "    if torch.is_complex(p):",
-                f'        raise RuntimeError("{self.class_name} does not take complex parameters")',
-                "    target, grad = p, p.grad",
-            ]
+            out.append("    target, grad = p, p.grad")
         return [
             *out,
             "    dtype = torch.promote_types(target.dtype, torch.float32)  # bfloat16 and float16 compute in float32",
@@ -225,7 +241,7 @@ class OptimizerText:
                 if hyper in self.rule.hypers:
                     source = f'group["betas"][{i}]' if argument.is_tuple else f'group["{hyper.name}"]'
                     values.append(f"{hyper.name}={f'float({source})' if hyper.name == 'lr' else source}")
-        names = ", ".join(["w", *(b.name for b in self.rule.buffers)])
+        names = ", ".join(["w", *map(self._local, self.rule.buffers)])
         left = names if self.rule.buffers else "(w,)"
         pauses = Reduce.GLOBAL in self.axes
         out = [
@@ -237,18 +253,22 @@ class OptimizerText:
             out.append('    yield "sum", w.new_zeros(1)  # all read the shared buffers before the first writes them')
         return out
 
+    def _local(self, buffer: Buffer) -> str:
+        """What the new value of a buffer is called where a parameter is updated."""
+        taken = {"p", "target", "grad", "dtype", "float", self.function}
+        taken |= {b.name for b in self.rule.buffers if b != buffer}
+        name = buffer.name
+        while name in taken:
+            name += "_"
+        return name
+
     def _store(self) -> list[str]:
         out = ["    target.copy_(w)"]
         conditional = buffers_read(self.rule, False) != buffers_read(self.rule, True)
         for buffer in self.tensors:
-            if conditional:
-                out += [
-                    f'    if "{buffer.name}" in state:',
-                    f'        state["{buffer.name}"].copy_({buffer.name})',
-                ]
-            else:
-                out.append(f'    state["{buffer.name}"].copy_({buffer.name})')
-        out += [f'    group["{b.name}"] = {b.name}' for b in self.shared]
+            line = f'state["{buffer.name}"].copy_({self._local(buffer)})'
+            out += [f'    if "{buffer.name}" in state:', f"        {line}"] if conditional else [f"    {line}"]
+        out += [f'    group["{b.name}"] = {self._local(b)}' for b in self.shared]
         return out
 
 
@@ -293,6 +313,17 @@ def _validation(argument: Argument) -> list[str]:
     for condition, what, value in requirements(argument):
         out += [f"if not {condition}:", f'    raise ValueError(f"Invalid {what}: {{{value}}}")']
     return out
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def _docstring(text: str) -> str:
+    """A text as it stands between triple quotes, so that it reads as the same text again."""
+    plain = text.replace("\\", "\\\\")
+    printable = "".join(c if c == "\n" or c.isprintable() else ascii(c)[1:-1] for c in plain)
+    return re.sub('"{3,}', lambda quotes: '\\"' * len(quotes[0]), printable)
 
 
 def _indent(lines: list[str]) -> str:

@@ -7,7 +7,8 @@ that reductions leave alone, and host scalars come in by name, computed beforeha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 
 from evoptim.dsl import OPS, Assign, If, Kind, Node, Op, Reduce, Rule, kind_of
@@ -15,12 +16,15 @@ from evoptim.dsl.derived import definition, substitute
 from evoptim.dsl.node import name
 from evoptim.dsl.printer import ATOM, infix, number
 
-from ...intervals import Interval, hyper_interval, interval, is_safe
+from ...intervals import STEPS, Interval, hyper_interval, interval, is_safe
 
 Text = tuple[str, int]
 """Printed text and how tightly its outermost operator binds."""
 
-_TORCH_NAMES = {"add": "add", "sub": "sub", "mul": "mul", "div": "div", "power": "pow"}
+_TORCH_NAMES = {"div": "torch.div", "power": "torch.pow"}
+_CALL = re.compile(r"[\w.]+\(\{0\}(, \{\d\})*\)")
+"""A template that passes each argument once, with nothing around it."""
+_LONGEST_INTEGER = 15  # digits: longer ones may not fit the 64 bits that torch has for Python's integers
 
 
 @dataclass(slots=True)
@@ -34,8 +38,8 @@ class Hosts:
     nodes: dict[Node, str] = field(default_factory=dict)
 
     def name(self, node: Node) -> str:
-        """The name of a host expression, given on first use."""
-        return self.nodes.setdefault(node, f"h{len(self.nodes)}")
+        """The name of a host expression, given on first use; no name of a rule begins with an underscore."""
+        return self.nodes.setdefault(node, f"_h{len(self.nodes)}")
 
     def varies(self, node: Node) -> bool:
         """Whether its value differs between replicas."""
@@ -49,11 +53,12 @@ class Printer:
         self.rule = rule
         self.hosts = hosts
         self.kinds: dict[str, Kind] = {n: t.kind for n, t in rule.leaves.items()}
-        self.bounds: dict[str, Interval] = {h.name: hyper_interval(h.name) for h in rule.hypers} | {"t": (1, 1e300)}
+        self.bounds: dict[str, Interval] = {h.name: hyper_interval(h.name) for h in rule.hypers} | {"t": STEPS}
         self.lines: list[str] = []
         self.temporaries = 0
         self.uses_float64 = False
         self.host_values: dict[str, Node] = {}  # replica layout: variables of kind host, by definition
+        self.conditions: set[str] = set()  # variables that hold conditions
 
     # statements
 
@@ -67,7 +72,8 @@ class Printer:
                 self._assign(statement)
         return self.lines
 
-    def _assign(self, statement: Assign) -> None:
+    def _assign(self, statement: Assign, lifted: Set[str] = frozenset()) -> None:
+        """Print an assignment; what is among ``lifted`` becomes a tensor even if it is a Python number."""
         value = self._with_host_values(statement.value)
         kind = kind_of(value, self.kinds)
         if kind == Kind.HOST and self.hosts is not None:
@@ -75,43 +81,72 @@ class Printer:
         else:
             self.host_values.pop(statement.target, None)
             text = self.expression(value)
+            if kind == Kind.HOST and (statement.target == "w" or statement.target in lifted):
+                text, kind = self._lifted(text, self._is_condition(value)), Kind.SCALAR
             self.lines.append(f"{statement.target} = {text}")
         if kind == Kind.HOST:
             self.bounds[statement.target] = interval(value, self.bounds)
         self.kinds[statement.target] = kind
+        if self._is_condition(value):
+            self.conditions.add(statement.target)
+        else:
+            self.conditions.discard(statement.target)
+
+    def _lifted(self, text: str, condition: bool = False) -> str:
+        """A Python number, or truth value, as a tensor without dimensions."""
+        return f"w.new_tensor({text}, dtype=torch.bool)" if condition else f"w.new_tensor({text})"
+
+    def _is_condition(self, node: Node) -> bool:
+        return node.value in self.conditions if node.op == "name" else node.op in OPS and OPS[node.op].comparison
 
     def _with_host_values(self, node: Node) -> Node:
         return substitute(node, self.host_values) if self.host_values else node
 
     def _if(self, statement: If) -> None:
         outer, before = self.lines, (dict(self.kinds), dict(self.bounds))
-        outer.append("if matrix:")
-        outer += self._block(statement.then)
-        then = self.kinds
+        lifted = self._lifted_after(statement)
+        then_lines, then = self._block(statement.then, lifted), self.kinds
         self.kinds, self.bounds = before
-        if statement.other:
-            outer.append("else:")
-            outer += self._block(statement.other)
+        other_lines = self._block(statement.other, lifted)
+        outer += ["if matrix:", *(then_lines or ["    pass"])]
+        outer += ["else:", *other_lines] if other_lines else []
         self.lines = outer
         assigned = {a.target for a in (*statement.then, *statement.other)}
         self.kinds = {n: then.get(n, Kind.HOST) | self.kinds.get(n, Kind.HOST) for n in then | self.kinds}
         self.bounds = {n: b for n, b in self.bounds.items() if n not in assigned}
 
-    def _block(self, assigns: tuple[Assign, ...]) -> list[str]:
-        self.lines = []
-        for assign in assigns:
-            self._assign(assign)
-        return [f"    {line}" for line in self.lines] or ["    pass"]
+    def _lifted_after(self, statement: If) -> set[str]:
+        """Names that one branch leaves as a Python number and the other one as a tensor: it has to be a tensor."""
+        ends = [dict(self.kinds), dict(self.kinds)]
+        for kinds, block in zip(ends, (statement.then, statement.other), strict=True):
+            for assign in block:
+                kinds[assign.target] = kind_of(assign.value, kinds)
+        then, other = ends
+        return {n for n in then.keys() & other.keys() if (then[n] == Kind.HOST) != (other[n] == Kind.HOST)}
 
-    def result(self, node: Node, copy: bool) -> str:
-        """A returned value: always a tensor, and never the old value of another buffer itself."""
+    def _block(self, assigns: tuple[Assign, ...], lifted: set[str]) -> list[str]:
+        self.lines = []
+        for i, assign in enumerate(assigns):
+            self._assign(assign, lifted - {a.target for a in assigns[i + 1 :]})
+        for name_ in sorted(n for n in lifted if self.kinds[n] == Kind.HOST):
+            self._assign(Assign(name_, name(name_)), lifted)
+        return [f"    {line}" for line in self.lines]
+
+    def result(self, node: Node, copy: bool, only_matrices: bool = False) -> str:
+        """A returned value: always a tensor, and never the old value of another buffer itself.
+
+        What ``only_matrices`` have is returned as it is for the others: None.
+        """
         node = self._with_host_values(node)
         text, binding = self._text(node)
         if self.is_number(node):
-            return f"w.new_tensor({text})"
+            return self._lifted(text)
         if self.kind(node) == Kind.HOST:
             return text
-        return f"{_tight((text, binding))}.clone()" if copy else text
+        if not copy:
+            return text
+        copied = f"{_tight((text, binding))}.clone()"
+        return f"{copied} if matrix else {text}" if only_matrices and self.hosts is None else copied
 
     # expressions
 
@@ -133,6 +168,7 @@ class Printer:
         if node.op == "const":
             assert isinstance(node.value, float)
             text = number(node.value)
+            text += ".0" if text.isdigit() and len(text) > _LONGEST_INTEGER else ""
             return text, 6 if text.startswith("-") else ATOM
         if self.hosts is not None and self.kind(node) == Kind.HOST:
             return self.hosts.name(node), ATOM
@@ -183,7 +219,7 @@ class Printer:
             return infix(op.name, op.symbol, op.precedence, parts[0], parts[1]), op.precedence
         if op.symbol:
             return f"-{parts[0][0] if parts[0][1] >= op.precedence else f'({parts[0][0]})'}", op.precedence
-        return op.torch.format(*(text for text, _ in parts)), ATOM
+        return _filled(op.torch, parts), ATOM
 
     def _extremum(self, op: Op, args: tuple[Node, ...]) -> Text:
         for x, bound in (args, args[::-1]):
@@ -193,15 +229,14 @@ class Printer:
         return op.torch.format(*(self._text(a)[0] for a in args)), ATOM
 
     def _where(self, args: tuple[Node, ...]) -> Text:
+        alike = self.kind(args[1]) == self.kind(args[2]) and not self.rule.branches
+        if self.is_number(args[0]) and alike:
+            return _conditional([self._text(a) for a in args])
         condition, x, y = (self._text(a)[0] for a in args)
         if self.is_number(args[0]):
-            return f"({x} if {condition} else {y})", ATOM
+            condition = self._lifted(condition, condition=True)
         if self.is_number(args[1]) and self.is_number(args[2]):
-            x, y = f"w.new_tensor({x})", f"w.new_tensor({y})"
-        elif self.is_number(args[1]):
-            x = f"w.new_tensor({x})"
-        elif self.is_number(args[2]):
-            y = f"w.new_tensor({y})"
+            x = self._lifted(x)
         return f"torch.where({condition}, {x}, {y})", ATOM
 
     def _reduction(self, op: Op, argument: Node) -> Text:
@@ -217,7 +252,7 @@ class Printer:
             case Reduce.COL:
                 return f"{_tight(text)}.{op.torch}(dim=-2, keepdim=True)", ATOM
             case _ if self.hosts is not None:
-                return f"{_tight(text)}.{op.torch}(dim=dims, keepdim=True)", ATOM
+                return f"{_tight(text)}.{op.torch}(dim=_dims, keepdim=True)", ATOM
             case _:
                 return f"{_tight(text)}.{op.torch}()", ATOM
 
@@ -226,15 +261,40 @@ class Printer:
         if op.derived:
             return self._text(self._expanded(op, node.args))
         parts = [self._text(a) for a in node.args]
+        if op.name == "where":
+            return _conditional(parts)
         if is_safe(op.name, [interval(a, self.bounds) for a in node.args]):
             if op.symbol and op.arity == 2:
                 return infix(op.name, op.symbol, op.precedence, parts[0], parts[1]), op.precedence
             if op.symbol:
                 return f"-{_tight(parts[0])}", op.precedence
-            return op.host.format(*(text if len(parts) == 1 else _tight((text, b)) for text, b in parts)), ATOM
+            return _filled(op.host, parts), ATOM
         self.uses_float64 = True
-        function = f"torch.{_TORCH_NAMES[op.name]}" if op.name in _TORCH_NAMES else op.torch.partition("(")[0]
-        return f"_float64({function}, {', '.join(text for text, _ in parts)})", ATOM
+        return f"_float64({_function(op)}, {', '.join(text for text, _ in parts)})", ATOM
+
+
+def _conditional(parts: list[Text]) -> Text:
+    """``x if condition else y``, which binds less than everything else."""
+    condition, x, y = (text if binding else f"({text})" for text, binding in parts)
+    return f"{x} if {condition} else {y}", 0
+
+
+def _function(op: Op) -> str:
+    """The torch function of an elementwise op."""
+    if op.name in _TORCH_NAMES:
+        return _TORCH_NAMES[op.name]
+    if _CALL.fullmatch(op.torch):
+        return op.torch.partition("(")[0]
+    return f"lambda {', '.join(op.args)}: {op.torch.format(*op.args)}"
+
+
+def _filled(template: str, parts: list[Text]) -> str:
+    """A template with its arguments, in parentheses where something else could bind tighter."""
+    return template.format(*map(_bare if _CALL.fullmatch(template) else _tight, parts))
+
+
+def _bare(text: Text) -> str:
+    return text[0]
 
 
 def _tight(text: Text) -> str:
