@@ -116,7 +116,7 @@ def _line(assign: Assign, names: _Names, indent: str = "") -> str:
 
 
 def _printer(symbol_names: dict[Any, str]) -> Any:
-    """sympy's LaTeX printer, with constants as a paper writes them: 10^{-8}, not 1.0 \\cdot 10^{-8}."""
+    r"""sympy's LaTeX printer, with constants as a paper writes them: 10^{-8}, not 1.0 \cdot 10^{-8}."""
     from sympy.printing.latex import LatexPrinter
 
     class Printer(LatexPrinter):

@@ -162,6 +162,8 @@ def _zeroed(node: Node) -> Node:
 def _exact_update(new_w: Node) -> Node:
     """u such that ``new_w`` is ``w - lr * u`` or ``w - lr * (u + weight_decay * w)`` in real arithmetic."""
     rest, slope = _linear(new_w, "lr")
+    if rest is name("w") and slope is None:
+        raise _NotFramed("without decay it leaves the parameter as it is")
     if rest is not name("w") or slope is None:
         raise _NotFramed("its step is not w minus lr times something")
     update, decay = _linear(_negated(slope), "weight_decay")

@@ -1,0 +1,210 @@
+"""The command line: what it prints, what it returns, and that a mistake is one message with a remedy."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evoptim.dsl import load, parse, rule_names
+
+EVOPTIM = str(Path(sys.executable).with_name("evoptim"))
+COMMANDS = ("rules", "ops", "tasks", "show", "check", "export", "compare", "search", "report")
+
+
+def run(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """One call of the installed command."""
+    return subprocess.run([EVOPTIM, *arguments], capture_output=True, text=True, cwd=folder, timeout=300)
+
+
+def as_json(*arguments: str, folder: Path | None = None) -> Any:
+    """What a command prints with --json."""
+    done = run(*arguments, "--json", folder=folder)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_help_names_every_command() -> None:
+    text = run("--help").stdout
+    assert all(c in text for c in COMMANDS)
+    assert run().returncode != 0  # no command: the help, as an error
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str) -> None:
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert "Usage: evoptim" in done.stdout
+
+
+def test_version() -> None:
+    assert re.fullmatch(r"evoptim \d+\.\d+\.\d+\n", run("--version").stdout)
+
+
+def test_rules_lists_the_zoo() -> None:
+    assert [r["name"] for r in as_json("rules")] == list(rule_names())
+    plain = run("rules").stdout
+    assert all(n in plain for n in rule_names())
+
+
+def test_ops_and_tasks() -> None:
+    assert {"sqrt", "ema", "where", "global_norm"} <= {o["name"] for o in as_json("ops")}
+    assert {t["name"] for t in as_json("tasks")} == {"digits_mlp", "bytes_lm", "noisy_quadratic"}
+    assert "ema(x, y, beta)" in run("ops").stdout
+
+
+def test_show_prints_text_that_reads_back() -> None:
+    assert parse(run("show", "adan").stdout) == load("adan")
+    assert parse(run("show", "adan", "--canonical").stdout).name == "adan"
+    assert r"\begin{aligned}" in run("show", "adafactor", "--latex").stdout
+    compile(run("show", "lion", "--code").stdout, "lion.py", "exec")
+    assert as_json("show", "lion")["hyperparameters"]["lr"] == 1e-4
+
+
+def test_check_reports_kinds_and_memory() -> None:
+    found = as_json("check", "adafactor")
+    assert found["kinds"]["r"] == "row"
+    assert found["bytes_per_parameter"]["matrix"] == {"state": 0, "moved": 12}
+    assert as_json("check", "adan")["bytes_per_parameter"]["vector"] == {"state": 16, "moved": 44}
+    assert "zero gradient with lr 0: nothing moves" in run("check", "adamw").stdout
+
+
+def test_check_warns_of_what_has_no_influence_and_of_unfit_rules(tmp_path: Path) -> None:
+    (tmp_path / "r.py").write_text("def r(w, g, m, *, lr=1e-3, c=1):\n    return w - lr * g / abs(g), m\n")
+    text = run("check", "r.py", folder=tmp_path).stdout
+    assert "without influence on w: m, c" in text
+    assert "not fit for export: a zero gradient with lr 0 changes parameters" in text
+    refused = run("export", "r.py", "-o", "r_out.py", folder=tmp_path)
+    assert refused.returncode == 2
+    assert not (tmp_path / "r_out.py").exists()
+
+
+def test_export_writes_an_importable_file(tmp_path: Path) -> None:
+    done = run("export", "lion", "-o", "my_lion.py", "--class-name", "MyLion", folder=tmp_path)
+    assert done.stdout == "wrote my_lion.py: from my_lion import MyLion\n"
+    check = "import torch, my_lion; my_lion.MyLion([torch.nn.Parameter(torch.zeros(2))], lr=0.1)"
+    subprocess.run([sys.executable, "-c", check], cwd=tmp_path, check=True)
+
+
+MISTAKES = [
+    (["show", "adamx"], "there is no rule named 'adamx'", "did you mean 'adax'"),
+    (["show", "AdamW"], "there is no rule named 'AdamW'", "did you mean 'adamw'"),
+    (["check", "nowhere/rule.py"], "there is no file nowhere/rule.py", "check the path"),
+    (["check", "bad.py"], "bad.py:2:5: a loop", "straight-line"),
+    (["export", "lion", "-o", "nowhere/lion.py"], "cannot write nowhere/lion.py", "writable"),
+    (["export", "lion", "-o", "l.py", "--target", "cuda"], "there is no target 'cuda'", "auto and torch"),
+    (["export", "lion", "-o", "l.py", "--class-name", "2x"], "'2x' cannot name a class", "class name"),
+    (["search"], "give either a configuration or --resume", "evoptim search search.toml"),
+    (["search", "nowhere.toml"], "cannot read nowhere.toml", "check the path"),
+    (["search", "wrong.toml"], "unknown key 'populaton'", "did you mean 'population'"),
+    (["search", "negative.toml"], "population.size", "correct the value"),
+    (["search", "no_task.toml"], "there is no task named 'mnist'", "digits_mlp"),
+    (["search", "--resume", "nowhere"], "there is no run directory nowhere", "evoptim search"),
+    (["report", "nowhere"], "there is no archive nowhere/archive.sqlite", "run directory"),
+    (["show", "nowhere#best"], "there is no archive nowhere/archive.sqlite", "run directory"),
+    (["compare", "adamw", "--task", "mnist"], "there is no task named 'mnist'", "digits_mlp"),
+]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mistakes")
+    (folder / "bad.py").write_text("def bad(w, g, *, lr=1):\n    for i in x: pass\n    return w\n")
+    (folder / "wrong.toml").write_text("[populaton]\nsize = 3\n")
+    (folder / "negative.toml").write_text("[population]\nsize = -3\n")
+    (folder / "no_task.toml").write_text('[evaluation]\ntask = "mnist"\n')
+    return folder
+
+
+@pytest.mark.parametrize(("arguments", "message", "remedy"), MISTAKES, ids=lambda x: str(x)[:30])
+def test_a_mistake_is_one_message_with_a_remedy(
+    workplace: Path, arguments: list[str], message: str, remedy: str
+) -> None:
+    before = sorted(workplace.rglob("*"))
+    done = run(*arguments, folder=workplace)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert remedy in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert sorted(workplace.rglob("*")) == before
+
+
+SEARCH = """
+name = "small"
+batch = 4
+[start]
+rule = "lion"
+[population]
+size = 5
+[evaluation]
+task = "noisy_quadratic"
+steps = 20
+batch_size = 8
+learning_rates = [0.01, 0.1]
+[budget]
+evaluations = 9
+[selection]
+finalists = 2
+seeds = [100, 101]
+"""
+
+
+def test_a_search_from_file_to_export(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(SEARCH)
+    done = run("search", "s.toml", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "9/9 evaluated" in done.stdout
+    (directory,) = (tmp_path / "runs").iterdir()
+    assert directory.name.endswith("-small")
+    assert {"archive.sqlite", "search.toml", "best.rule"} <= {p.name for p in directory.iterdir()}
+    report = as_json("report", str(directory))
+    assert report["finished"] is True
+    assert report["counts"]["evaluated"] == 9
+    assert report["winner"]["lineage"][0]["mutation"] == "start"
+    assert report["winner"]["text"] in done.stdout
+    assert run("report", str(directory)).returncode == 0
+    assert run("export", f"{directory}#best", "-o", "found.py", folder=tmp_path).returncode == 0
+    assert parse(run("show", f"{directory}#0").stdout).name == "found"
+    for bad, message in (("#99999", "no program 99999"), ("#x", "'x' names no program")):
+        refused = run("show", f"{directory}{bad}")
+        assert (refused.returncode, message in refused.stderr) == (2, True)
+    again = run("search", "--resume", str(directory))
+    assert again.returncode == 0
+    assert report["winner"]["text"] in again.stdout
+    occupied = run("search", "s.toml", "-o", str(directory), folder=tmp_path)
+    assert occupied.returncode == 2
+    assert "is not empty" in occupied.stderr
+
+
+def test_a_search_told_in_json_lines(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(SEARCH)
+    done = run("search", "s.toml", "--json", "-o", "run", folder=tmp_path)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines[-1]["winner"]["text"].startswith("def found(")
+    assert lines[-2]["evaluated"] == 9
+
+
+def test_compare_in_json() -> None:
+    found = as_json(
+        "compare", "sgd", "sgd", "--task", "noisy_quadratic", "--trials", "3", "--seeds", "2", "--steps", "9"
+    )
+    assert [r["verdict"] for r in found["rules"]] == ["same", "same"]
+    assert found["rules"][0]["losses"] == found["rules"][1]["losses"]
+
+
+def test_help_is_quick_and_needs_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from evoptim.cli import app\n"
+        "import evoptim.dsl\n"
+        "assert 'torch' not in sys.modules, 'torch'\n"
+        "assert 'sympy' not in sys.modules, 'sympy'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd="/")
