@@ -192,7 +192,7 @@ class Archive:
             if self._db.execute(_INSERT[table], row).rowcount:
                 self._sum += _hash(table, row)
 
-    def _rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Iterator[Any]:
         with self._explained():
             yield from self._db.execute(query, parameters)
 
@@ -252,24 +252,11 @@ class Archive:
     def batches(self) -> Iterator[tuple[Batch, dict[str, Score]]]:
         """Every batch with the scores of its new programs, in order: what a resumed search is told."""
         rows = self._rows(
-            "SELECT id, batch, parent, hash, text, mutation, redraws, status, duplicate, loss, setting, reason "
+            "SELECT batch, duplicate, status, loss, setting, reason, id, parent, text, hash, mutation, redraws "
             "FROM programs ORDER BY id"
         )
         number, proposals, new = 0, list[Proposal](), dict[str, Score]()
-        for (
-            index,
-            batch,
-            parent,
-            digest,
-            text,
-            mutation,
-            redraws,
-            status,
-            duplicate,
-            loss,
-            setting,
-            reason,
-        ) in rows:
+        for batch, duplicate, status, loss, setting, reason, index, parent, text, digest, mutation, redraws in rows:
             if batch != number:
                 yield Batch(number, tuple(proposals)), new
                 number, proposals, new = batch, [], {}
@@ -284,8 +271,7 @@ class Archive:
     def best(self) -> Iterator[tuple[int, str, str, float]]:
         """The distinct programs from the best on: number, hash, text, loss."""
         query = "SELECT id, hash, text, loss FROM programs WHERE status = 'ok' AND NOT duplicate ORDER BY loss, id"
-        for index, digest, text, loss in self._rows(query):
-            yield index, digest, text, loss
+        yield from self._rows(query)
 
     def lineage(self, index: int) -> list[tuple[int, str, float | None, str]]:
         """The ancestors of a program, the first one first: number, mutation, loss, text."""
@@ -306,8 +292,7 @@ class Archive:
         row = next(self._rows(query, (index,)), None) if index < 2**63 else None
         if row is None:
             raise UserError(f"{self.path} has no program {index}", "programs are numbered from 0 in order of creation")
-        text, digest, parent, mutation, loss = row
-        return text, digest, parent, mutation, loss
+        return row
 
     def trials(self, digest: str, stage: str) -> list[StoredTrial]:
         """The trainings of a program in one stage."""

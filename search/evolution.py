@@ -20,7 +20,7 @@ from .config import SearchConfig
 from .evaluator import Score
 from .mutate import MAX_ATTEMPTS, Child, NoMutation, flatten, mutate
 
-DRAWS_PER_BATCH = 20_000
+DRAWS_PER_BATCH = 10_000
 """Programs drawn for one batch, invalid ones among them, before it is closed with fewer new ones than asked for."""
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from evoptim.dsl import Rule, UserError, canonical_hash, load, parse, zero_gradient_problem
+from evoptim.dsl import Hyper, Rule, UserError, canonical_hash, load, parse, zero_gradient_problem
 
 from .archive import Archive
 from .config import SearchConfig, make_config, to_toml
@@ -288,7 +288,7 @@ class _Driver:
         if batch.number == 0 and scores[batch.new[0].hash].status != "ok":
             failure = scores[batch.new[0].hash]
             raise UserError(
-                f"the start rule itself is {failure.status} with every learning rate {failure.reason}",
+                f"the start rule fails with every learning rate: {failure.reason or failure.status}",
                 "choose other learning rates, more steps or another rule",
             )
         timing = (t1 - t0, time.monotonic() - t1, datetime.now(UTC).isoformat(timespec="seconds"))
@@ -382,7 +382,7 @@ def _rates(config: SearchConfig) -> tuple[float, ...]:
 
 
 def winner_rule(archive: Archive, config: SearchConfig, index: int) -> Rule:
-    """A program of the archive for people: tidied, documented, its default lr the one that did best."""
+    """A program of the archive for people: tidied, documented, its defaults those with which it did best."""
     text, digest, _, _, _ = archive.program(index)
     rule = tidy(parse(text))
     stage = "selection" if archive.trials(digest, "selection") else "search"
@@ -393,7 +393,11 @@ def winner_rule(archive: Archive, config: SearchConfig, index: int) -> Rule:
         f"Program {index} of the search {config.name!r} (seed {config.seed}); the default lr is the best of its grid\n"
         f"for {evaluation.steps} steps at batch size {evaluation.batch_size}, with a {evaluation.schedule} schedule."
     )
-    hypers = tuple(
-        type(h)(h.name, best.setting.get("lr", h.default), h.declared) if h.name == "lr" else h for h in rule.hypers
-    )
+    hypers = tuple(_tuned(h, best.setting.get(h.name, h.default)) for h in rule.hypers)
     return rule.replace(name="found", doc=doc, hypers=hypers)
+
+
+def _tuned(hyper: Hyper, value: float) -> Hyper:
+    """A hyperparameter with another default; its declared domain goes where the default lies outside it."""
+    keep = hyper.declared is not None and value in hyper.declared
+    return Hyper(hyper.name, value, hyper.declared if keep else None)

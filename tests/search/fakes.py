@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from evoptim.dsl import Reference, Rule, canonical_hash
 from evoptim.search import Score, SearchConfig, Trial, make_config
 from evoptim.search.archive import StoredTrial

@@ -5,11 +5,12 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from fakes import close, same, trajectory
+
 from evoptim.dsl import Rule, canonical_hash, check, load, parse, rule_names
 from evoptim.search import FrameError, flatten, into_frame, is_framed, mutate, tidy
 from evoptim.search.config import Mutation
 from evoptim.search.frame import FRAME, OUTSIDE, with_buffers
-from fakes import close, same, trajectory
 
 REFUSED = {"adafactor", "adafactor_paper"}
 DECAY_REPLACED = {"adam", "adan", "adax", "adax_paper", "rmsprop", "sgd", "sgd_nesterov"}
@@ -191,7 +192,10 @@ REFUSALS = {
     "lr in a buffer": ("m = lr * g\n    w = w - lr * m", "a buffer depends on lr"),
     "step in a buffer": ("m = 0.9 * m - lr * g\n    w = w + m", "a buffer depends on lr"),
     "new w in a buffer": ("w = w - lr * g\n    m = w", "a buffer depends on lr"),
-    "branch": ("if matrix:\n        u = g\n    else:\n        u = -g\n    w = w - lr * u", "it treats matrices differently"),
+    "branch": (
+        "if matrix:\n        u = g\n    else:\n        u = -g\n    w = w - lr * u",
+        "it treats matrices differently",
+    ),
 }
 
 
