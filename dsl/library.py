@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -36,9 +37,9 @@ def load(source: str | Path) -> Rule:
     text = str(source)
     if text in rule_names():
         return _library_rule(text)
-    if Path(text).is_file():
+    if os.path.isfile(text):  # False, not an error, for a path that cannot be
         return parse_file(text)
-    if Path(text).suffix or "/" in text:
+    if "." in text or os.sep in text:
         raise UserError(f"there is no file {text}", "check the path, or name a rule that `evoptim rules` lists")
     close = [text.lower()] if text.lower() in rule_names() else difflib.get_close_matches(text, rule_names(), n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""

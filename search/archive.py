@@ -24,7 +24,7 @@ from evoptim.dsl import UserError, parse
 from .evaluator import Score, Trial
 from .evolution import Batch, Proposal
 
-SCHEMA = 2
+SCHEMA = 1
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE programs (
@@ -41,7 +41,6 @@ CREATE TABLE programs (
     setting TEXT NOT NULL,           -- the best one, as JSON
     reason TEXT NOT NULL
 );
-CREATE INDEX programs_by_hash ON programs (hash);
 CREATE TABLE trainings (
     hash TEXT NOT NULL,
     stage TEXT NOT NULL,             -- search, selection

@@ -24,6 +24,8 @@ SEARCH_OPS: tuple[str, ...] = tuple(
 )
 """What an inserted statement may do; protected forms stand beside the plain ones."""
 MAX_ATTEMPTS = 1000
+PATIENCE = 50
+"""Draws of one kind of mutation before another kind is drawn: so the weights hold among the children too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,10 @@ def mutate(rule: Rule, random: Random, config: Mutation) -> Child:
     """
     kinds = ("insert", "delete", "modify")
     weights = [config.insert, config.delete, config.modify]
+    kind = ""
     for attempt in range(MAX_ATTEMPTS):
-        kind = random.choices(kinds, weights)[0]
+        if attempt % PATIENCE == 0:
+            kind = random.choices(kinds, weights)[0]
         program = _Program(rule, random)
         changed = getattr(program, kind)()
         if changed is None or sum(1 for _ in changed.assigns()) > config.max_statements:

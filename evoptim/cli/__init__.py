@@ -17,7 +17,7 @@ def main() -> None:
         _complain(str(error))
         sys.exit(2)
     except KeyboardInterrupt:
-        _complain("stopped")
+        _complain("stopped\n  remedy: a search goes on from its last batch with evoptim search --resume RUN")
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()

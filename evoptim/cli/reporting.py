@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from evoptim.dsl import parse
@@ -66,7 +67,8 @@ def render(summary: dict[str, Any], console: Console) -> None:
     counts, seconds, winner = summary["counts"], summary["seconds"], summary["winner"]
     state = "finished" if summary["finished"] else "not finished"
     console.print(
-        f"[bold]{summary['directory']}[/]: {summary['task']} from {summary['start']}, {state}", soft_wrap=True
+        f"[bold]{escape(summary['directory'])}[/]: {summary['task']} from {escape(summary['start'])}, {state}",
+        soft_wrap=True,
     )
     generated, hits = counts["generated"], counts["duplicates"]
     console.print(

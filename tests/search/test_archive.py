@@ -220,7 +220,7 @@ def test_an_archive_is_not_overwritten(finished: Path) -> None:
 
 def test_a_value_changed_behind_its_back_is_noticed(finished: Path, tmp_path: Path) -> None:
     changes = (
-        "UPDATE programs SET loss = loss * 1.000001 WHERE id = 7",
+        "UPDATE programs SET loss = loss * 1.000001 WHERE id = (SELECT max(id) FROM programs WHERE loss > 0)",
         "UPDATE programs SET text = replace(text, 'sign', 'tanh') WHERE id = 0",
         "DELETE FROM programs WHERE id = (SELECT max(id) FROM programs)",
         "DELETE FROM trainings WHERE stage = 'selection'",
