@@ -83,7 +83,7 @@ def requirements(argument: Argument) -> Iterator[tuple[str, str, str]]:
 _IMPORTED = frozenset("annotations math torch Any Callable Generator Iterable Optimizer Tensor".split())
 _KEPT_BY_TORCH = frozenset("param_names initial_lr".split())
 _EXAMPLE = "class_name='MyOptimizer'"
-_CALLED = frozenset("super dict len isinstance ValueError Tensor".split())
+_CALLED = frozenset("super len isinstance ValueError Tensor".split())
 
 
 def refuse_names(rule: Rule) -> None:

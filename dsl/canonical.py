@@ -10,7 +10,7 @@ from .derived import substitute
 from .lower import Graph, lower
 from .node import Node, name, names
 from .ops import OPS, Reduce
-from .rule import Assign, Buffer, If, Rule, Statement
+from .rule import Assign, If, Rule, Statement
 
 VERSION = "evoptim-canonical-1"
 _INLINE = 14  # the size up to which an expression may stand within another one
@@ -18,12 +18,12 @@ _INLINE = 14  # the size up to which an expression may stand within another one
 
 def live_names(rule: Rule) -> set[str]:
     """The leaves (buffers, hyperparameters, w, g, t) on which the new parameter depends, at once or later."""
-    return _live(rule.buffers, lower(rule))
+    return _live([b.name for b in rule.buffers], lower(rule))
 
 
-def _live(buffers: Sequence[Buffer], graph: Graph) -> set[str]:
+def _live(buffers: Sequence[str], graph: Graph) -> set[str]:
     """Names read by the new parameter, directly or through buffers, in matrices or elsewhere."""
-    updates = {b.name: [graph.vector[i], graph.matrix[i]] for i, b in enumerate(buffers, start=1)}
+    updates = {b: [graph.vector[i], graph.matrix[i]] for i, b in enumerate(buffers, start=1)}
     live: set[str] = set()
     todo = [graph.vector[0], graph.matrix[0]]
     while todo:
@@ -33,29 +33,35 @@ def _live(buffers: Sequence[Buffer], graph: Graph) -> set[str]:
     return live
 
 
+def _numbered(rule: Rule) -> tuple[dict[str, str], Graph, set[str]]:
+    """The graph with the live buffers called %0, %1 and so on, those new names, and the live names among them.
+
+    So neither the order of operands nor the choice between laws depends on what buffers are called.
+    """
+    rename = {b.name: f"%{i}" for i, b in enumerate(rule.buffers)}
+    graph = lower(rule, rename)
+    live = _live([*rename.values()], graph)
+    kept = [n for n in rename if rename[n] in live]
+    if len(kept) == len(rename):
+        return rename, graph, live
+    numbers = {n: f"%{i}" for i, n in enumerate(kept)}
+    rename = {n: numbers.get(n, f"%dead{i}") for i, n in enumerate(rename)}
+    graph = lower(rule, rename)
+    return rename, graph, _live([*rename.values()], graph)
+
+
 def canonical_hash(rule: Rule) -> str:
     """32 hex digits, equal for rules with the same canonical form, whatever their buffers are called.
 
     Equal hashes mean equal results bit for bit (with float64 host scalars); the defaults of the hyperparameters
     that matter are part of it, names of buffers and dead code are not.
     """
-    rename = {b.name: f"%{i}" for i, b in enumerate(rule.buffers)}
-    graph = lower(rule, rename)
-    buffers = [Buffer(rename[b.name], b.kind, b.init) for b in rule.buffers]
-    live = _live(buffers, graph)
-    used = [b for b in buffers if b.name in live]
-    if used != buffers[: len(used)]:  # number the live buffers without gaps
-        kept = [b for b in rule.buffers if rename[b.name] in live]
-        rename |= {b.name: f"%{i}" for i, b in enumerate(kept)}
-        rename |= {b.name: f"%dead{i}" for i, b in enumerate(rule.buffers) if b not in kept}
-        graph = lower(rule, rename)
-        buffers = [Buffer(rename[b.name], b.kind, b.init) for b in rule.buffers]
-        live = _live(buffers, graph)
+    rename, graph, live = _numbered(rule)
     h = hashlib.blake2b(VERSION.encode(), digest_size=16)
-    for i, buffer in enumerate(buffers):
-        if buffer.name in live:
-            h.update(f"|{buffer.name}:{buffer.kind.label}:{buffer.init}".encode())
-            h.update(graph.vector[i + 1].digest + graph.matrix[i + 1].digest)
+    for i, buffer in enumerate(rule.buffers, start=1):
+        if rename[buffer.name] in live:
+            h.update(f"|{rename[buffer.name]}:{buffer.kind.label}:{buffer.init}".encode())
+            h.update(graph.vector[i].digest + graph.matrix[i].digest)
     for hyper in sorted(rule.hypers, key=lambda x: x.name):
         if hyper.name in live:
             h.update(f"|{hyper.name}={hyper.default.hex()}".encode())
@@ -67,14 +73,15 @@ def canonicalize(rule: Rule, drop_dead: bool = True) -> Rule:
     """The canonical form as a rule: folded, ordered, without common subexpressions, dead code and dead buffers.
 
     Args:
+        rule: A valid rule.
         drop_dead: Whether buffers without influence on the parameter go too.
     """
-    graph = lower(rule)
-    live = _live(rule.buffers, graph) if drop_dead else set(rule.leaves)
-    buffers = tuple(b for b in rule.buffers if b.name in live)
-    indices = [0, *(i + 1 for i, b in enumerate(rule.buffers) if b.name in live)]
+    rename, graph, live = _numbered(rule)
+    buffers = tuple(b for b in rule.buffers if rename[b.name] in live or not drop_dead)
     targets = ["w", *(b.name for b in buffers)]
-    vector, matrix = [graph.vector[i] for i in indices], [graph.matrix[i] for i in indices]
+    back = {new: name(old) for old, new in rename.items()}
+    indices = [0, *(i for i, b in enumerate(rule.buffers, start=1) if b in buffers)]
+    vector, matrix = ([substitute(outputs[i], back) for i in indices] for outputs in (graph.vector, graph.matrix))
     used = {n for root in (*vector, *matrix) for n in names(root)}
     writer = _Writer({*targets, *used})
     if vector == matrix and not _over_branches(vector):
@@ -223,8 +230,8 @@ class _Writer:
         """Statements that give ``outputs`` the names ``targets``, those last."""
         uses = _uses(outputs)
         statements: list[Assign] = []
-        finals = [Assign(target, self._write(node, uses, statements)) for node, target in zip(outputs, targets, strict=True)]
-        return [*statements, *finals]
+        values = [self._write(node, uses, statements) for node in outputs]
+        return [*statements, *map(Assign, targets, values)]
 
     def block(self, outputs: list[Node], targets: list[str]) -> tuple[list[Statement], tuple[Node, ...]]:
         """The same for the carried names of a rule: every old value is read before it is overwritten."""

@@ -32,6 +32,7 @@ def check(rule: Rule, places: Mapping[str, Span] | None = None) -> list[Problem]
     """Every problem of a rule; an empty list means that it is valid.
 
     Args:
+        rule: Any rule, from a text or made by a program.
         places: Where the arguments of the rule stand in its text.
     """
     problems = _Checker(rule, places).run()
@@ -183,7 +184,9 @@ class _Checker:
         if result is None:
             return
         if result.boolean:
-            self._report(f"a condition returned for {what} {slot.name!r}", "numbers", "use where(c, 1, 0)", self._at(()))
+            self._report(
+                f"a condition returned for {what} {slot.name!r}", "numbers", "use where(c, 1, 0)", self._at(())
+            )
         elif not result.kind.fits(slot.kind):
             self._report(
                 f"a {result} returned for {what} {slot.name!r}",
@@ -228,13 +231,14 @@ class _Checker:
         return None
 
     def _name(self, identifier: str, path: Path) -> Type | None:
-        if identifier in self.partial:
+        here = ("if matrix:" if self.in_matrix else "else:") if self.in_branch else None
+        if self.partial.get(identifier, here) != here:
             branch = self.partial[identifier]
             if branch:
                 self._report(
                     f"{identifier!r} is defined only under {branch!r}",
                     "a name that both branches define",
-                    "define it in the other branch too, or before the branch",
+                    "define it in the other branch too, or use it under the same branch only",
                     self._at(path),
                 )
             return None
@@ -281,7 +285,7 @@ class _Checker:
         """The type of a derived reduction, by its definition: every reduction in it must have entries to reduce."""
         given = dict(zip(op.args, kinds, strict=True))
         found: dict[Node, Kind] = {}
-        root = expand(definition(op))
+        root = _expanded(op)
         for n in root.walk():
             if n.op in ("const", "name"):
                 found[n] = given.get(str(n.value), Kind.HOST)
@@ -331,12 +335,21 @@ def reduction_of(op: Op) -> Reduce | None:
     """What a derived op reduces over, by its definition; None when it is elementwise."""
     key = (op.name, op.derived)
     if key not in _reductions:
-        axes = {OPS[n.op].reduce for n in expand(definition(op)).walk() if n.op in OPS} - {None}
+        axes = {OPS[n.op].reduce for n in _expanded(op).walk() if n.op in OPS} - {None}
         _reductions[key] = next(iter(axes), None)
     return _reductions[key]
 
 
+def _expanded(op: Op) -> Node:
+    """The definition of a derived op in ops that have a meaning of their own."""
+    key = (op.name, op.derived)
+    if key not in _expansions:
+        _expansions[key] = expand(definition(op))
+    return _expansions[key]
+
+
 _reductions: dict[tuple[str, str], Reduce | None] = {}
+_expansions: dict[tuple[str, str], Node] = {}
 
 
 def _unknown(identifier: str, env: Iterable[str], suggest: bool) -> tuple[str, str, str]:

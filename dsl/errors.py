@@ -28,6 +28,10 @@ class Span:
     column: int
     end: int
 
+    def moved(self, lines: int, columns: int) -> Span:
+        """The same stretch in a text that has more before it."""
+        return Span(self.line + lines, self.column + columns, self.end + columns)
+
 
 class Source:
     """A text and its places. ``ast`` counts columns in UTF-8 bytes, messages count them in characters."""

@@ -57,25 +57,41 @@ def live_statements(rule: Rule) -> Rule:
     """The rule without dead statements and dead buffers, its text otherwise as the author wrote it."""
     from .canonical import live_names
 
-    live_buffers = live_names(rule)
-    kept = [i for i, b in enumerate(rule.buffers) if b.name in live_buffers]
-    returns = (rule.returns[0], *(rule.returns[i + 1] for i in kept))
-    wanted = {n for r in returns for n in _names(r)}
+    keep = live_names(rule) & {b.name for b in rule.buffers}
+    while True:
+        kept = [i for i, b in enumerate(rule.buffers) if b.name in keep]
+        returns = (rule.returns[0], *(rule.returns[i + 1] for i in kept))
+        body = _live_body(rule, {n for r in returns for n in _names(r)})
+        mentioned = {n for a in body for n in _mentions(a)} & {b.name for b in rule.buffers}
+        if mentioned <= keep:
+            break
+        keep |= mentioned
+    names = [rule.buffers[i].name for i in kept]
+    order = tuple(n for n in rule.positional if n in names or n == "t")
+    natural = (*names, *(("t",) if rule.uses_t else ()))
+    return rule.replace(
+        buffers=tuple(rule.buffers[i] for i in kept),
+        body=tuple(body),
+        returns=returns,
+        order=() if order == natural else order,
+    )
+
+
+def _live_body(rule: Rule, wanted: set[str]) -> list[Statement]:
+    """The statements on which the wanted names depend, in matrices or elsewhere."""
+    matrix, vector = set(wanted), set(wanted)
     body: list[Statement] = []
     for statement in reversed(rule.body):
         if isinstance(statement, If):
-            then, needed_then = _live_block(statement.then, wanted)
-            other, needed_other = _live_block(statement.other, wanted)
+            then, matrix = _live_block(statement.then, matrix)
+            other, vector = _live_block(statement.other, vector)
             if then or other:
                 body.append(If(then, other))
-            wanted = needed_then | needed_other
-        elif statement.target in wanted:
-            wanted = (wanted - {statement.target}) | _names(statement.value)
+        elif statement.target in matrix | vector:
+            _, matrix = _live_block((statement,), matrix)
+            _, vector = _live_block((statement,), vector)
             body.append(statement)
-    buffers = tuple(rule.buffers[i] for i in kept)
-    names = {b.name for b in buffers}
-    order = tuple(n for n in rule.order if n in names or n == "t")
-    return rule.replace(buffers=buffers, body=tuple(reversed(body)), returns=returns, order=order)
+    return body[::-1]
 
 
 def _live_block(block: tuple[Assign, ...], wanted: set[str]) -> tuple[tuple[Assign, ...], set[str]]:
@@ -85,6 +101,11 @@ def _live_block(block: tuple[Assign, ...], wanted: set[str]) -> tuple[tuple[Assi
             wanted = (wanted - {assign.target}) | _names(assign.value)
             out.append(assign)
     return tuple(reversed(out)), wanted
+
+
+def _mentions(statement: Statement) -> set[str]:
+    assigns = (*statement.then, *statement.other) if isinstance(statement, If) else (statement,)
+    return {n for a in assigns for n in (*_names(a.value), a.target)}
 
 
 def _names(node: Node) -> set[str]:

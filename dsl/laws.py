@@ -72,7 +72,9 @@ LAWS: tuple[Law, ...] = (
     Law("max(x, x)", "x", "idempotent"),
     Law("min(x, x)", "x", "idempotent"),
     Law("b * x + (1 - b) * y", "ema(x, y, b)", "the definition of ema"),
-    Law("x * c + y * c2", "ema(x, y, c)", "the definition of ema", lambda v: v["c2"] == 1 - v["c"] and v["c"] > 0.5),
+    Law(
+        "x * c + y * c2", "ema(x, y, c)", "the definition of ema", lambda v: v["c2"] == 1 - v["c"] and 0.5 < v["c"] < 1
+    ),
 )
 
 
@@ -140,7 +142,9 @@ def _fold(op: str, args: tuple[Node, ...]) -> Node | None:
     if row.reduce is not None or row.comparison or row.condition or len(values) != len(args):
         return None
     if row.meaning is None:
-        folded = substitute(definition(row), dict(zip(row.args, args, strict=True)), lambda o, a: _fold(o, a) or Node(o, a))
+        folded = substitute(
+            definition(row), dict(zip(row.args, args, strict=True)), lambda o, a: _fold(o, a) or Node(o, a)
+        )
         return folded if folded.op == "const" else None
     with np.errstate(all="ignore"):
         value = float(row.meaning(*values))

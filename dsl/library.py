@@ -43,4 +43,5 @@ def load(source: str | Path) -> Rule:
         raise UserError(f"there is no file {text}", "check the path, or name a rule that `evoptim rules` lists")
     close = [text.lower()] if text.lower() in rule_names() else difflib.get_close_matches(text, rule_names(), n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    raise UserError(f"there is no rule named {text!r}", f"{hint}`evoptim rules` lists the rules; a file is given by path")
+    remedy = f"{hint}`evoptim rules` lists the rules; a file is given by path"
+    raise UserError(f"there is no rule named {text!r}", remedy)

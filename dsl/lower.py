@@ -40,6 +40,7 @@ def lower(rule: Rule, rename: Mapping[str, str] | None = None, keep: tuple[str, 
     """The dataflow graph of a valid rule.
 
     Args:
+        rule: The rule.
         rename: Names the leaves get in the graph.
         keep: Variables whose final values are appended to the outputs.
     """

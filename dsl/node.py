@@ -65,11 +65,9 @@ class Node:
     def digest(self) -> bytes:
         """16 bytes that depend on the structure alone: equal in every process and on every machine."""
         if self._digest is None:
-            value = self.value.hex() if isinstance(self.value, float) else (self.value or "")
-            h = hashlib.blake2b(f"{self.op}\0{value}\0{len(self.args)}\0".encode(), digest_size=16)
-            for arg in self.args:
-                h.update(arg.digest)
-            object.__setattr__(self, "_digest", h.digest())
+            for node in self.walk():
+                if node._digest is None:
+                    object.__setattr__(node, "_digest", _digest(node))
         assert self._digest is not None
         return self._digest
 
@@ -85,6 +83,15 @@ class Node:
                 seen.add(node)
                 stack.append((node, True))
                 stack.extend((a, False) for a in reversed(node.args))
+
+
+def _digest(node: Node) -> bytes:
+    """The digest of a node whose arguments have theirs."""
+    value = node.value.hex() if isinstance(node.value, float) else (node.value or "")
+    h = hashlib.blake2b(f"{node.op}\0{value}\0{len(node.args)}\0".encode(), digest_size=16)
+    for arg in node.args:
+        h.update(arg.digest)
+    return h.digest()
 
 
 def const(value: float) -> Node:

@@ -279,6 +279,7 @@ def _unary(name: str, meaning: Any, doc: str, sympy: Any, torch: str = "", host:
 
 _unary("abs", np.abs, "|x|", lambda s, x: s.Abs(x), host="abs({0})")
 _unary("sign", _sign, "-1, 0 or 1; 0 for NaN, as torch has it", lambda s, x: s.sign(x), host="(({0} > 0) - ({0} < 0))")
+_unary("floor", np.floor, "the largest integer not above x", lambda s, x: s.floor(x), host="float(math.floor({0}))")
 _unary("sqrt", np.sqrt, "square root; NaN below zero", lambda s, x: s.sqrt(x))
 _unary("exp", np.exp, "e to the x", lambda s, x: s.exp(x))
 _unary("exp2", np.exp2, "2 to the x", lambda s, x: 2**x)

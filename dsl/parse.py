@@ -126,8 +126,7 @@ def rule(function: Callable[..., Any]) -> Rule:
 def _moved(error: RuleError, source: str, first: int) -> RuleError:
     """The error of an excerpt that begins on line ``first``, with lines and columns as its file has them."""
     indent = len(source) - len(source.lstrip())
-    place = lambda s: s and Span(s.line + first - 1, s.column + indent, s.end + indent)  # noqa: E731 - used once
-    problems = [dataclasses.replace(p, span=place(p.span)) for p in error.problems]
+    problems = [dataclasses.replace(p, span=p.span and p.span.moved(first - 1, indent)) for p in error.problems]
     return RuleError(problems, "\n" * (first - 1) + source, error.filename)
 
 
@@ -152,7 +151,7 @@ def _tree(text: str, filename: str) -> ast.Module:
             f"not valid Python: {error.msg}",
             "one function in Python syntax",
             f"write it as {_SHAPE}",
-            Span(line, column, end),
+            Span(line, column, max(end, column + 1)),
             text,
         )
     except (RecursionError, MemoryError, ValueError):
@@ -198,7 +197,7 @@ def _place(text: str, index: int) -> Span:
 
 
 _BRACKETS = re.compile(
-    r'''""".*?"""|\'{3}.*?\'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\#[^\n]*|[][(){}]''', re.DOTALL
+    r"""('{3}|"{3})(?:\\.|[^\\])*?(?:\1|\Z)|(['"])(?:\\.|(?!\2)[^\\\n])*\2?|\#[^\n]*|[][(){}]""", re.DOTALL
 )
 """Strings, comments (in which brackets do not count) and brackets."""
 
@@ -286,6 +285,7 @@ class _Reader:
         self.source = source
         self.problems: list[Problem] = []
         self.places: dict[str, Span] = {}  # of the arguments
+        self.refused: list[str] = []  # arguments that are none of a rule
 
     def problem(self, message: str, expected: str, remedy: str, node: ast.AST) -> None:
         self.problems.append(Problem(message, expected, remedy, self.source.span(node)))
@@ -312,7 +312,9 @@ class _Reader:
         if functions or not self.problems:
             got = f"{len(functions)} functions" if functions else "no function"
             span = self.source.span(functions[1]) if functions else None
-            self.problems.append(Problem(f"found {got}", f"exactly one: {_SHAPE}", "put each rule in a text of its own", span))
+            self.problems.append(
+                Problem(f"found {got}", f"exactly one: {_SHAPE}", "put each rule in a text of its own", span)
+            )
         return None
 
     def _bounded(self, function: ast.FunctionDef) -> bool:
@@ -359,7 +361,7 @@ class _Reader:
             doc=doc,
             buffers=tuple(buffers),
             hypers=tuple(hypers),
-            body=tuple(statements),
+            body=(*(Assign(n, ERROR, None, self.places[n]) for n in self.refused), *statements),
             returns=tuple(returns),
             uses_t=uses_t,
             order=order,
@@ -374,7 +376,9 @@ class _Reader:
     def _positional(self, function: ast.FunctionDef) -> tuple[list[Buffer], bool, tuple[str, ...]]:
         arguments = function.args
         given = [*arguments.posonlyargs, *arguments.args]
-        self.places = {a.arg: self.source.span(a) for a in (*given, *arguments.kwonlyargs)}
+        starred = [a for a in (arguments.vararg, arguments.kwarg) if a is not None]
+        self.places = {a.arg: self.source.span(a) for a in (*given, *starred, *arguments.kwonlyargs)}
+        self._foreign(function, given, starred)
         self._signature_extras(function, given)
         buffers: list[Buffer] = []
         for argument in given[2:]:
@@ -386,8 +390,10 @@ class _Reader:
         natural = (*(b.name for b in buffers), *(("t",) if "t" in order else ()))
         return buffers, "t" in order, () if order == natural else order
 
-    def _signature_extras(self, function: ast.FunctionDef, given: list[ast.arg]) -> None:
-        arguments = function.args
+    def _foreign(self, function: ast.FunctionDef, given: list[ast.arg], starred: list[ast.arg]) -> None:
+        """Arguments that no rule has."""
+        misnamed = [a for a, wanted in zip(given, ("w", "g"), strict=False) if a.arg != wanted]
+        self.refused = [a.arg for a in (*misnamed, *starred)]
         if [a.arg for a in given[:2]] != ["w", "g"]:
             got = ", ".join(a.arg for a in given[:2]) or "nothing"
             self.problem(
@@ -396,17 +402,16 @@ class _Reader:
                 f"begin the signature with def {function.name}(w, g, ...)",
                 given[0] if given else function,
             )
+        for argument in starred:
+            self.problem(
+                "a starred argument", "named buffers and keyword-only hyperparameters", "name each one", argument
+            )
+
+    def _signature_extras(self, function: ast.FunctionDef, given: list[ast.arg]) -> None:
         for argument in given[:2]:
             if argument.annotation is not None:
                 self.problem(f"an annotation on {argument.arg}", "none", "remove it", argument.annotation)
-        if arguments.vararg or arguments.kwarg:
-            self.problem(
-                "a starred argument",
-                "named buffers and keyword-only hyperparameters",
-                "name each one",
-                arguments.vararg or arguments.kwarg or function,
-            )
-        for default in arguments.defaults:
+        for default in function.args.defaults:
             self.problem(
                 "a positional argument with a default",
                 "buffers without defaults; hyperparameters after *",

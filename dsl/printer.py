@@ -54,8 +54,10 @@ def _print(node: Node) -> tuple[str, int]:
         assert isinstance(node.value, float)
         text = number(node.value)
         return text, _UNARY if text.startswith("-") else ATOM
-    op = OPS[node.op]
+    op = OPS.get(node.op)
     parts = [_print(a) for a in node.args]
+    if op is None:  # only in a message about it
+        return f"{node.op}({', '.join(text for text, _ in parts)})", ATOM
     if op.symbol and op.arity == 1:
         # -(-x) and -(3) keep their parentheses: "-3" would be read as the constant
         inner, binding = parts[0]

@@ -24,7 +24,7 @@ Values: TypeAlias = dict[str, list[Array]]
 
 
 class Reference:
-    """Runs a rule on a list of float64 parameters.
+    r"""Runs a rule on a list of float64 parameters.
 
     Args:
         rule: A valid rule.
@@ -34,7 +34,7 @@ class Reference:
     Example:
         >>> import numpy as np
         >>> from evoptim.dsl import Reference, parse
-        >>> sgd = parse("def sgd(w, g, *, lr=0.5):\\n    return w - lr * g")
+        >>> sgd = parse("def sgd(w, g, *, lr=0.5):\n    return w - lr * g")
         >>> run = Reference(sgd, [np.array([1.0, 2.0])])
         >>> run.step([np.array([1.0, 1.0])])
         >>> run.params[0]

@@ -20,9 +20,10 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 import torch
-from evoptim.dsl import Reference, Rule, load, parse, rule_names
 from numpy.typing import NDArray
 from torch.optim import SGD, Adafactor, Adam, AdamW, Optimizer, RMSprop
+
+from evoptim.dsl import Reference, Rule, load, parse, rule_names
 
 TOLERANCE = 1e-12
 STEPS = 50

@@ -112,10 +112,10 @@ class OptimizerText:
         out += ["    *,", "    maximize: bool = False,", ") -> None:"]
         for argument in self.arguments:
             out += [f"    {line}" for line in _validation(argument)]
-        keys = [f"{name}={name}" for name in self._keys()]
-        line = f"    super().__init__(params, dict({', '.join(keys)}))"
+        entries = [f"{_quoted(name)}: {name}" for name in self._keys()]
+        line = f"    super().__init__(params, {{{', '.join(entries)}}})"
         if len(line) > _WIDTH:
-            out += ["    defaults = dict(", *(f"        {key}," for key in keys), "    )"]
+            out += ["    defaults = {", *(f"        {entry}," for entry in entries), "    }"]
             line = "    super().__init__(params, defaults)"
         return _indent([*out, line])
 
@@ -151,7 +151,7 @@ class OptimizerText:
                 "def _restore(self, state_dict: dict[str, Any]) -> None:",
                 '    keys = [key for group in state_dict["param_groups"] for key in group["params"]]',
                 '    params = [p for group in self.param_groups for p in group["params"]]',
-                "    for key, p in zip(keys, params):",
+                "    for key, p in zip(keys, params, strict=True):",
                 '        for name, saved in state_dict["state"].get(key, {}).items():',
                 "            if isinstance(saved, Tensor):",
                 '                device = "cpu" if name == "step" else p.device',
@@ -198,7 +198,7 @@ class OptimizerText:
         out = ["    assert p.grad is not None"]
         if self.elementwise:
             out.append("    target = torch.view_as_real(p) if torch.is_complex(p) else p")
-            out.append("    grad = torch.view_as_real(p.grad) if torch.is_complex(p.grad) else p.grad")
+            out.append("    grad = torch.view_as_real(p.grad.resolve_conj()) if torch.is_complex(p.grad) else p.grad")
         else:
             out.append("    target, grad = p, p.grad")
         return [
@@ -212,13 +212,14 @@ class OptimizerText:
     def _state(self) -> list[str]:
         out = ["    state = self.state[p]", "    if not state:", '        state["step"] = torch.tensor(0.0)']
         vector, matrix = buffers_read(self.rule, False), buffers_read(self.rule, True)
-        for buffer in self.tensors:
-            line = f'state["{buffer.name}"] = {_start(buffer)}'
-            if buffer.name in vector and buffer.name in matrix:
-                out.append(f"        {line}")
-            elif buffer.name in vector | matrix:
-                out.append(f"        if w.dim() {'>=' if buffer.name in matrix else '<'} 2:")
-                out.append(f"            {line}")
+        start = {b.name: f'state["{b.name}"] = {_start(b)}' for b in self.tensors}
+        out += [f"        {line}" for name, line in start.items() if name in vector & matrix]
+        only = [
+            [f"            {line}" for n, line in start.items() if n in kind]
+            for kind in (matrix - vector, vector - matrix)
+        ]
+        for condition, lines in zip(("w.dim() >= 2", "w.dim() < 2"), only, strict=True):
+            out += [f"        if {condition}:", *lines] if lines else []
         for buffer in self.shared:
             out.append(f'    if "{buffer.name}" not in group:  # one value for all parameters')
             out.append(f'        group["{buffer.name}"] = w.new_zeros(())')
@@ -321,7 +322,7 @@ def _quoted(name: str) -> str:
 
 def _docstring(text: str) -> str:
     """A text as it stands between triple quotes, so that it reads as the same text again."""
-    plain = text.replace("\\", "\\\\")
+    plain = text.encode(errors="backslashreplace").decode().replace("\\", "\\\\")  # no class takes a surrogate
     printable = "".join(c if c == "\n" or c.isprintable() else ascii(c)[1:-1] for c in plain)
     return re.sub('"{3,}', lambda quotes: '\\"' * len(quotes[0]), printable)
 

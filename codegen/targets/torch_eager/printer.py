@@ -17,6 +17,7 @@ from evoptim.dsl.node import name
 from evoptim.dsl.printer import ATOM, infix, number
 
 from ...intervals import STEPS, Interval, hyper_interval, interval, is_safe
+from ...signature import python_number
 
 Text = tuple[str, int]
 """Printed text and how tightly its outermost operator binds."""
@@ -80,7 +81,7 @@ class Printer:
             self.host_values[statement.target] = value
         else:
             self.host_values.pop(statement.target, None)
-            text = self.expression(value)
+            text = _float(value) if value.op == "const" else self.expression(value)
             if kind == Kind.HOST and (statement.target == "w" or statement.target in lifted):
                 text, kind = self._lifted(text, self._is_condition(value)), Kind.SCALAR
             self.lines.append(f"{statement.target} = {text}")
@@ -117,19 +118,27 @@ class Printer:
 
     def _lifted_after(self, statement: If) -> set[str]:
         """Names that one branch leaves as a Python number and the other one as a tensor: it has to be a tensor."""
-        ends = [dict(self.kinds), dict(self.kinds)]
-        for kinds, block in zip(ends, (statement.then, statement.other), strict=True):
-            for assign in block:
-                kinds[assign.target] = kind_of(assign.value, kinds)
-        then, other = ends
-        return {n for n in then.keys() & other.keys() if (then[n] == Kind.HOST) != (other[n] == Kind.HOST)}
+        lifted: set[str] = set()
+        while True:
+            then, other = (self._kinds_after(block, lifted) for block in (statement.then, statement.other))
+            mixed = {n for n in then.keys() & other.keys() if (then[n] == Kind.HOST) != (other[n] == Kind.HOST)}
+            if not mixed:
+                return lifted
+            lifted |= mixed
+
+    def _kinds_after(self, assigns: tuple[Assign, ...], lifted: set[str]) -> dict[str, Kind]:
+        kinds = dict(self.kinds)
+        for assign in assigns:
+            least = Kind.SCALAR if assign.target in {"w", *lifted} else Kind.HOST
+            kinds[assign.target] = kind_of(assign.value, kinds) or least
+        return kinds | {n: kinds[n] or Kind.SCALAR for n in lifted if n in kinds}
 
     def _block(self, assigns: tuple[Assign, ...], lifted: set[str]) -> list[str]:
         self.lines = []
-        for i, assign in enumerate(assigns):
-            self._assign(assign, lifted - {a.target for a in assigns[i + 1 :]})
-        for name_ in sorted(n for n in lifted if self.kinds[n] == Kind.HOST):
-            self._assign(Assign(name_, name(name_)), lifted)
+        for assign in assigns:
+            self._assign(assign, lifted)
+        for left in sorted(n for n in lifted if self.kinds[n] == Kind.HOST):
+            self._assign(Assign(left, name(left)), lifted)
         return [f"    {line}" for line in self.lines]
 
     def result(self, node: Node, copy: bool, only_matrices: bool = False) -> str:
@@ -168,8 +177,7 @@ class Printer:
         if node.op == "const":
             assert isinstance(node.value, float)
             text = number(node.value)
-            text += ".0" if text.isdigit() and len(text) > _LONGEST_INTEGER else ""
-            return text, 6 if text.startswith("-") else ATOM
+            return (_float(node) if len(text) > _LONGEST_INTEGER else text), 6 if text.startswith("-") else ATOM
         if self.hosts is not None and self.kind(node) == Kind.HOST:
             return self.hosts.name(node), ATOM
         if node.op == "name":
@@ -260,7 +268,7 @@ class Printer:
         """Plain Python arithmetic where it cannot raise, else torch's on float64 scalars."""
         if op.derived:
             return self._text(self._expanded(op, node.args))
-        parts = [self._text(a) for a in node.args]
+        parts = self._operands(op, node.args)
         if op.name == "where":
             return _conditional(parts)
         if is_safe(op.name, [interval(a, self.bounds) for a in node.args]):
@@ -271,6 +279,22 @@ class Printer:
             return _filled(op.host, parts), ATOM
         self.uses_float64 = True
         return f"_float64({_function(op)}, {', '.join(text for text, _ in parts)})", ATOM
+
+    def _operands(self, op: Op, args: tuple[Node, ...]) -> list[Text]:
+        """Printed arguments of a host operation; no operation but the quotient has integers alone."""
+        floats = op.name == "where" or (op.name != "div" and all(map(_is_integer, args)))
+        parts = [self._text(a) for a in args]
+        return [(_float(a), b) if floats and a.op == "const" else (s, b) for a, (s, b) in zip(args, parts, strict=True)]
+
+
+def _is_integer(node: Node) -> bool:
+    return isinstance(node.value, float) and node.value.is_integer()
+
+
+def _float(node: Node) -> str:
+    """A constant as a Python float: integers of Python compute otherwise, and torch takes no long ones."""
+    assert isinstance(node.value, float)
+    return python_number(node.value)
 
 
 def _conditional(parts: list[Text]) -> Text:

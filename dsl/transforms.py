@@ -1,0 +1,315 @@
+"""Rules derived from rules: pure functions Rule -> Rule that nest, and print as ordinary rule text.
+
+Each wraps the statements of a rule: something before them that changes the gradient, something after them that
+decides what becomes of the new values. They compose from the inside out:
+``with_lookahead(with_clipping(rule))`` clips first and looks ahead last.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+from .derived import substitute
+from .errors import UserError
+from .kinds import Kind
+from .node import Node, const, name
+from .rule import Assign, Buffer, Hyper, If, Rule, Statement
+
+
+def _op(op: str, *args: Node | float) -> Node:
+    return Node(op, tuple(a if isinstance(a, Node) else const(a) for a in args))
+
+
+class _Sheet:
+    """A rule taken apart: its statements, with every return a plain name, and names that are still free."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.taken = set(rule.leaves) | {a.target for a in rule.assigns()}
+        self.buffers = list(rule.buffers)
+        self.hypers = list(rule.hypers)
+        self.uses_t = rule.uses_t
+        self.body: list[Statement] = [*rule.body, *self._named_returns()]
+
+    def _named_returns(self) -> list[Statement]:
+        """Assignments that give every returned value its slot's own name, all computed before any is assigned."""
+        slots = ["w", *(b.name for b in self.rule.buffers)]
+        changed = [(s, r) for s, r in zip(slots, self.rule.returns, strict=True) if r is not name(s)]
+        if len(changed) == 1:
+            return [Assign(*changed[0])]
+        fresh = [self.fresh(f"{s}_new") for s, _ in changed]
+        first: list[Statement] = [Assign(f, r) for f, (_, r) in zip(fresh, changed, strict=True)]
+        return [*first, *(Assign(s, name(f)) for f, (s, _) in zip(fresh, changed, strict=True))]
+
+    def fresh(self, wanted: str) -> str:
+        """A name that nothing has yet, ``wanted`` itself if possible."""
+        candidates = itertools.chain([wanted], (f"{wanted}{i}" for i in itertools.count(2)))
+        found = next(c for c in candidates if c not in self.taken)
+        self.taken.add(found)
+        return found
+
+    def hyper(self, wanted: str, default: float) -> Node:
+        """A new hyperparameter."""
+        found = self.fresh(wanted)
+        self.hypers.append(Hyper(found, default))
+        return name(found)
+
+    def buffer(self, wanted: str, kind: Kind = Kind.TENSOR, init: str = "") -> Node:
+        """A new buffer; the statements must keep it up to date."""
+        found = self.fresh(wanted)
+        self.buffers.append(Buffer(found, kind, init))
+        return name(found)
+
+    def step(self) -> Node:
+        """The step counter, asked for if the rule does not have it yet."""
+        self.uses_t = True
+        return name("t")
+
+    def saved(self, names: Sequence[str]) -> dict[str, Node]:
+        """Statements at the beginning that keep old values; returns what they are called."""
+        kinds = {b.name: b.kind for b in self.buffers}
+        out = {n: name(self.fresh(f"{n}_old")) for n in names}
+        matrix = [n for n in names if kinds.get(n) in (Kind.ROW, Kind.COL)]
+        plain: list[Statement] = [Assign(str(out[n].value), name(n)) for n in names if n not in matrix]
+        if matrix:
+            plain.append(If(tuple(Assign(str(out[n].value), name(n)) for n in matrix), ()))
+        self.body = [*plain, *self.body]
+        return out
+
+    def assign_each(self, values: dict[str, Node]) -> None:
+        """Assignments at the end; those to rows and columns stand under ``if matrix:``."""
+        kinds = {b.name: b.kind for b in self.buffers}
+        matrix = [n for n in values if kinds.get(n) in (Kind.ROW, Kind.COL)]
+        self.body += [Assign(n, v) for n, v in values.items() if n not in matrix]
+        if matrix:
+            self.body.append(If(tuple(Assign(n, values[n]) for n in matrix), ()))
+
+    def before(self, *assigns: tuple[str, Node]) -> None:
+        """Statements at the beginning."""
+        self.body = [*(Assign(t, v) for t, v in assigns), *self.body]
+
+    def after(self, *assigns: tuple[str, Node]) -> None:
+        """Statements at the end."""
+        self.body += [Assign(t, v) for t, v in assigns]
+
+    def done(self, suffix: str, note: str) -> Rule:
+        """The derived rule; its docstring says how it was derived."""
+        doc = f"{self.rule.doc}\n\n{note}" if self.rule.doc else note
+        names = [b.name for b in self.buffers]
+        order = self.rule.order and (*self.rule.order, *(n for n in names if n not in self.rule.order))
+        return self.rule.replace(
+            name=f"{self.rule.name}_{suffix}",
+            doc=doc,
+            buffers=tuple(self.buffers),
+            hypers=tuple(self.hypers),
+            body=tuple(self.body),
+            returns=(name("w"), *map(name, names)),
+            uses_t=self.uses_t,
+            order=(*order, "t") if order and self.uses_t and "t" not in order else order,
+        )
+
+
+def _need_lr(rule: Rule, what: str) -> None:
+    if "lr" not in rule.defaults:
+        raise UserError(f"{what} of {rule.name!r} needs its lr", "add lr to the rule's hyperparameters")
+
+
+def with_weight_decay(rule: Rule, *, decoupled: bool = True, default: float = 0.01) -> Rule:
+    """Weight decay: decoupled, ``w - lr * weight_decay * w`` (arXiv:1711.05101), or L2 into the gradient.
+
+    Raises:
+        UserError: The rule has a weight decay already, or no lr to couple it with.
+    """
+    if "weight_decay" in rule.defaults:
+        raise UserError(f"{rule.name!r} has a weight_decay already", "set it, or start from the rule without")
+    sheet = _Sheet(rule)
+    decay = sheet.hyper("weight_decay", default)
+    if not decoupled:
+        sheet.before(("g", _op("add", name("g"), _op("mul", decay, name("w")))))
+        return sheet.done("l2", "With L2 weight decay in the gradient.")
+    _need_lr(rule, "decoupled decay")
+    old = sheet.saved(["w"])["w"]
+    sheet.after(("w", _op("sub", name("w"), _op("mul", _op("mul", name("lr"), decay), old))))
+    return sheet.done("decayed", "With decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101).")
+
+
+def with_clipping(rule: Rule, *, by: str = "global_norm", threshold: float = 1.0) -> Rule:
+    """Clip the gradient by ``value``, or scale it to at most a ``norm``, ``rms`` or ``global_norm``.
+
+    The norms are those of torch.nn.utils.clip_grad_norm_ (1e-6 against division by zero).
+
+    Raises:
+        UserError: There is no such way to clip.
+    """
+    sheet = _Sheet(rule)
+    if by not in ("value", "norm", "rms", "global_norm"):
+        raise UserError(f"there is no clipping by {by!r}", "clip by value, norm, rms or global_norm")
+    limit = sheet.hyper("max_norm" if by != "value" else "max_value", threshold)
+    g = name("g")
+    if by == "value":
+        clipped = _op("min", _op("max", g, _op("neg", limit)), limit)
+    else:
+        clipped = _op("mul", g, _op("min", 1.0, _op("div", limit, _op("add", _op(by, g), 1e-6))))
+    sheet.before(("g", clipped))
+    return sheet.done("clipped", f"With gradients clipped by {by}.")
+
+
+def with_accumulation(rule: Rule, n: int) -> Rule:
+    """One update from the mean of every ``n`` gradients; between updates nothing else moves.
+
+    Raises:
+        UserError: n is below 1.
+    """
+    if n < 1:
+        raise UserError(f"accumulation over {n} steps", "accumulate over 1 or more")
+    sheet = _Sheet(_without_gradient_start(rule))
+    t = sheet.step()
+    inner_t = _op("div", t, float(n))
+    _rename_step(sheet, inner_t)
+    carried = ["w", *(b.name for b in sheet.buffers)]
+    old = sheet.saved(carried)
+    total = sheet.buffer("g_sum")
+    due = name(sheet.fresh("due"))
+    sheet.before(
+        (str(due.value), _op("equal", _op("floor", inner_t), inner_t)),
+        (str(total.value), _op("add", total, name("g"))),
+        ("g", _op("div", total, float(n))),
+    )
+    sheet.assign_each({c: _op("where", due, name(c), old[c]) for c in carried})
+    sheet.after((str(total.value), _op("where", due, 0.0, total)))
+    return sheet.done("accumulated", f"With one update from the mean of every {n} gradients.")
+
+
+def _rename_step(sheet: _Sheet, inner: Node) -> None:
+    """Let the wrapped statements count updates instead of steps."""
+    if not sheet.rule.uses_t:
+        return
+    swap: Callable[[Node], Node] = lambda node: substitute(node, {"t": inner})  # noqa: E731 - used thrice below
+
+    def swapped(assigns: Sequence[Assign]) -> tuple[Assign, ...]:
+        return tuple(Assign(a.target, swap(a.value)) for a in assigns)
+
+    sheet.body = [
+        If(swapped(s.then), swapped(s.other)) if isinstance(s, If) else Assign(s.target, swap(s.value))
+        for s in sheet.body
+    ]
+
+
+def _without_gradient_start(rule: Rule) -> Rule:
+    """Buffers that start as the first gradient, written as a choice at the first step."""
+    starting = [b for b in rule.buffers if b.init == "g"]
+    if not starting:
+        return rule
+    sheet = _Sheet(rule)
+    first = _op("less_equal", sheet.step(), 1.0)
+    sheet.buffers = [Buffer(b.name, b.kind) if b.init == "g" else b for b in sheet.buffers]
+    sheet.before(*((b.name, _op("where", first, name("g"), name(b.name))) for b in starting))
+    return sheet.done("", "").replace(name=rule.name, doc=rule.doc)
+
+
+def with_lookahead(rule: Rule, k: int = 5, alpha: float = 0.5) -> Rule:
+    """Lookahead (Zhang et al. 2019, arXiv:1907.08610): every ``k`` steps go back to the slow weights by 1 - alpha.
+
+    Raises:
+        UserError: k is below 1.
+    """
+    if k < 1:
+        raise UserError(f"lookahead over {k} steps", "look ahead over 1 or more")
+    sheet = _Sheet(rule)
+    slow = sheet.buffer("slow", init="w")
+    rate = sheet.hyper("alpha", alpha)
+    every = _op("div", sheet.step(), float(k))
+    due = name(sheet.fresh("due"))
+    merged = _op("add", slow, _op("mul", rate, _op("sub", name("w"), slow)))
+    sheet.after(
+        (str(due.value), _op("equal", _op("floor", every), every)),
+        ("w", _op("where", due, merged, name("w"))),
+        (str(slow.value), _op("where", due, name("w"), slow)),
+    )
+    return sheet.done("lookahead", "With Lookahead (Zhang et al. 2019, arXiv:1907.08610).")
+
+
+def with_lazy(rule: Rule) -> Rule:
+    """Rows whose gradient is zero keep parameter and state untouched (elements, for vectors).
+
+    What a rule keeps per column or per tensor goes on.
+    """
+    sheet = _Sheet(rule)
+    by_row = [b.name for b in sheet.buffers if b.kind in (Kind.TENSOR, Kind.ROW)]
+    factored = {b.name for b in sheet.buffers if b.kind == Kind.ROW}
+    old = sheet.saved(["w", *by_row])
+    raw = name(sheet.fresh("g_raw"))
+    active = name(sheet.fresh("active"))
+    sheet.before((str(raw.value), name("g")))
+
+    def kept(names: Sequence[str]) -> list[Assign]:
+        return [Assign(n, _op("where", active, name(n), old[n])) for n in names]
+
+    size = _op("abs", raw)
+    rows = Assign(str(active.value), _op("greater", _op("row_max", size), 0.0))
+    elements = Assign(str(active.value), _op("greater", size, 0.0))
+    vectors = [n for n in ("w", *by_row) if n not in factored]
+    sheet.body.append(If((rows, *kept(["w", *by_row])), (elements, *kept(vectors))))
+    return sheet.done("lazy", "Lazy: rows whose gradient is zero keep parameter and state.")
+
+
+def with_layer_adaptation(rule: Rule) -> Rule:
+    """Scale each tensor's step to lr times the norm of the tensor (You et al. 2020, arXiv:1904.00962).
+
+    Turns Adam into LAMB and momentum into the LARS of that paper. Where the tensor or the step is zero, the step is
+    left as it is.
+    """
+    _need_lr(rule, "layer adaptation")
+    sheet = _Sheet(rule)
+    old = sheet.saved(["w"])["w"]
+    change, size, ratio = (name(sheet.fresh(n)) for n in ("change", "size", "ratio"))
+    scaled = _op("div", _op("mul", name("lr"), _op("norm", old)), size)
+    guarded = _op("where", _op("greater", _op("mul", size, _op("norm", old)), 0.0), scaled, 1.0)
+    sheet.after(
+        (str(change.value), _op("sub", old, name("w"))),
+        (str(size.value), _op("norm", change)),
+        (str(ratio.value), guarded),
+        ("w", _op("sub", old, _op("mul", ratio, change))),
+    )
+    return sheet.done("adapted", "With layer-wise adaptation (You et al. 2020, arXiv:1904.00962).")
+
+
+def with_nesterov(rule: Rule, *, beta: float = 0.9) -> Rule:
+    """Nesterov momentum estimation of Adan (Xie et al. 2022, arXiv:2208.06677): g + beta * (g - g_prev)."""
+    sheet = _Sheet(rule)
+    previous = sheet.buffer("g_prev", init="g")
+    rate = sheet.hyper("nesterov", beta)
+    raw = name(sheet.fresh("g_raw"))
+    sheet.before(
+        (str(raw.value), name("g")),
+        ("g", _op("add", name("g"), _op("mul", rate, _op("sub", name("g"), previous)))),
+    )
+    sheet.after((str(previous.value), raw))
+    return sheet.done("nesterov", "With Nesterov momentum estimation (Xie et al. 2022, arXiv:2208.06677).")
+
+
+def with_caution(rule: Rule) -> Rule:
+    """Cautious form (Liang et al. 2024, arXiv:2411.16085): only elements that agree with the gradient's sign move.
+
+    The others' share is given to them: the step is divided by the fraction that moves, at least 1e-3.
+    """
+    sheet = _Sheet(rule)
+    old = sheet.saved(["w"])["w"]
+    raw, change, agrees = (name(sheet.fresh(n)) for n in ("g_raw", "change", "agrees"))
+    sheet.before((str(raw.value), name("g")))
+    share = _op("max", _op("mean", agrees), 1e-3)
+    sheet.after(
+        (str(change.value), _op("sub", old, name("w"))),
+        (str(agrees.value), _op("where", _op("greater", _op("mul", change, raw), 0.0), 1.0, 0.0)),
+        ("w", _op("sub", old, _op("div", _op("mul", change, agrees), share))),
+    )
+    return sheet.done("cautious", "Cautious (Liang et al. 2024, arXiv:2411.16085).")
+
+
+def with_centralization(rule: Rule) -> Rule:
+    """Gradient centralization (Yong et al. 2020, arXiv:2004.01461): rows of matrix gradients have mean zero."""
+    sheet = _Sheet(rule)
+    centred = Assign("g", _op("sub", name("g"), _op("row_mean", name("g"))))
+    sheet.body = [If((centred,), ()), *sheet.body]
+    return sheet.done("centralized", "With gradient centralization (Yong et al. 2020, arXiv:2004.01461).")

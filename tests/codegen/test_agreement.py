@@ -1,0 +1,292 @@
+"""Generated optimizers do what the reference does: seed rules, random rules, and rules made to be awkward."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from both_ways import SHAPES, agree, draw, tensor_values, train, with_lr
+from hypothesis import given
+from strategies import rules
+
+from evoptim.codegen import compile_rule
+from evoptim.dsl import OPS, Assign, Hyper, Node, Op, Reduce, Reference, Rule, const, load, name, parse, rule_names
+from evoptim.dsl.check import reduction_of
+
+SPECIAL = np.array([0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e-300, 1e300, -1e300, np.inf, -np.inf, np.nan])
+
+
+def axis_of(op: Op) -> Reduce | None:
+    return op.reduce or (reduction_of(op) if op.derived else None)
+
+
+ELEMENTWISE = [op.name for op in OPS if axis_of(op) is None]
+REDUCTIONS = {axis: [op.name for op in OPS if axis_of(op) is axis] for axis in Reduce}
+
+
+# --- rules as they come ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("rule_name", rule_names())
+def test_seed_rules(rule_name: str, dtype: torch.dtype) -> None:
+    agree(load(rule_name), dtype, steps=4)
+
+
+@given(rules(tame=True))
+def test_random_rules(rule: Rule) -> None:
+    agree(with_lr(rule))
+
+
+@given(rules(tame=True))
+def test_random_rules_in_float32(rule: Rule) -> None:
+    agree(with_lr(rule), torch.float32)
+
+
+@given(rules())
+def test_wild_rules_run(rule: Rule) -> None:
+    """Whatever overflows, divides by zero or leaves a domain on the way: nothing raises, shapes and dtypes stay."""
+    hypers = tuple(Hyper(h.name, 0.9 if h.name.startswith("beta") else abs(h.default)) for h in with_lr(rule).hypers)
+    optimizer, params = train(rule.replace(hypers=hypers), *draw(SHAPES, 3))
+    kinds = {b.name: b.kind.annotation for b in rule.buffers}
+    for p in params:
+        row, col = ((*p.shape[:-1], 1), (*p.shape[:-2], 1, *p.shape[-1:]))
+        shapes = {"tensor": p.shape, "row": row, "col": col, "scalar": ()}
+        for key, value in optimizer.state[p].items():
+            assert key == "step" or (value.shape == shapes[kinds[key]] and value.dtype == torch.float64)
+
+
+@pytest.mark.parametrize("rule_name", rule_names())
+def test_maximize_follows_the_gradient(rule_name: str) -> None:
+    rule = load(rule_name)
+    params, grads = draw(SHAPES, 3)
+    optimizer, up = train(rule, params, grads, maximize=True)
+    other, down = train(rule, params, [[-g for g in step] for step in grads])
+    for key, value in tensor_values(optimizer, up, rule).items():
+        np.testing.assert_array_equal(value, tensor_values(other, down, rule)[key])
+
+
+# --- every operation ------------------------------------------------------------------------------------
+
+
+def call(op: Op, first: tuple[str, ...] = ("g", "w", "m")) -> Node:
+    """An operation of names; a condition compares the first two."""
+    args = tuple(map(name, first[: op.arity]))
+    node = Node(op.name, (Node("less", args[:2]), *args[1:]) if op.condition else args)
+    return Node("where", (node, const(1), const(2))) if op.comparison else node
+
+
+def using(value: Node) -> Rule:
+    """A rule that adds a value to the parameter."""
+    rule = parse("def r(w, g, m: init(w), *, lr=0.5):\n    return w - lr * g, w + m")
+    return rule.replace(body=(Assign("w", Node("add", (name("w"), value))),), returns=(name("w"), rule.returns[1]))
+
+
+@pytest.mark.parametrize("op_name", ELEMENTWISE)
+def test_elementwise_operations(op_name: str) -> None:
+    agree(using(call(OPS[op_name])))
+
+
+@pytest.mark.parametrize("op_name", ELEMENTWISE)
+def test_elementwise_operations_on_special_values(op_name: str) -> None:
+    grid = np.meshgrid(SPECIAL, SPECIAL)
+    agree(using(call(OPS[op_name])), data=([grid[0]], [[grid[1]]]))
+
+
+@pytest.mark.parametrize("op_name", ["max", "min"])
+def test_extrema_hand_on_nan(op_name: str) -> None:
+    grid = np.meshgrid(SPECIAL, SPECIAL)
+    for bound in ("w", "0.5"):
+        rule = parse(f"def r(w, g, *, lr=0.5):\n    return {op_name}(g, {bound})")
+        agree(rule, data=([grid[0]], [[grid[1]]]))
+
+
+@pytest.mark.parametrize("op_name", REDUCTIONS[Reduce.TENSOR])
+def test_tensor_reductions(op_name: str) -> None:
+    agree(using(call(OPS[op_name])))
+
+
+@pytest.mark.parametrize("op_name", REDUCTIONS[Reduce.ROW] + REDUCTIONS[Reduce.COL])
+def test_row_and_column_reductions(op_name: str) -> None:
+    arguments = "g, w" if OPS[op_name].arity == 2 else "g"
+    agree(
+        parse(f"""
+def r(w, g, *, lr=0.5):
+    if matrix:
+        w = w - lr * {op_name}({arguments})
+    return w
+""")
+    )
+
+
+@pytest.mark.parametrize("op_name", REDUCTIONS[Reduce.GLOBAL])
+def test_global_reductions(op_name: str) -> None:
+    agree(using(call(OPS[op_name])))
+    agree(using(Node(op_name, tuple(Node("norm", (name(a),)) for a in "gw"[: OPS[op_name].arity]))))
+
+
+# --- rules made to be awkward ---------------------------------------------------------------------------
+
+AWKWARD = {
+    "host and host": "w = w - lr * where(t < 2, gain, lr) * where(gain > 2, 1, 2) * g",
+    "host condition, tensor and number": "w = w - lr * sqrt(where(t < 2, 1, abs(g)))",
+    "host condition, number and number": "w = w - lr * sqrt(where(t < 2, 1, 4))",
+    "host condition, tensor and scalar": "w = w - sum(where(t < 2, norm(g), g))",
+    "host condition, tensor and tensor": "w = w - lr * where(t < 2, g, m)\nm = g",
+    "tensor condition, numbers": "w = w - where(g < 0, 1, 2)",
+    "tensor condition, tensor and number": "w = w - where(g < m, g, 0.5)\nm = where(w > 0, 1, w)",
+    "named conditions": "k = g > 0\nh = t > 1\nw = w - where(k, where(h, g, 1), where(h, lr, m))",
+    "scalar condition": "w = w - where(norm(g) > 1, g, g / norm(g))",
+    "buffers change places": "w = w - lr * (m + 2 * v)\n-> w, v + g, m",
+    "three buffers turn": "w = w - lr * (m + 2 * v - 3 * e)\n-> w, v, e, m",
+    "a buffer receives w and g": "w = w - lr * (g + m - v)\n-> w, w, g",
+    "a buffer receives the old w": "u = w - lr * (g + m)\n-> u, w",
+    "a buffer receives the old w by way of where": "u = w - lr * (g + m)\n-> u, where(t > 1, w, m)",
+    "w receives a buffer": "m = m + g\nw = w - lr * m\n-> v, m, w",
+    "w receives g": "-> g",
+    "numbers returned": "w = w - lr * (g + m + s + q)\n-> w, 3, 0.5, lr * t",
+    "w is a number": "-> t / 2",
+    "w was a number": "w = 3\nw = w - lr * where(g > 0, 1, 2)",
+    "g becomes a number": "w = w - lr * g\ng = 2\nw = w * g",
+    "shared buffer without a shared value": "w = w - lr * (g + q)\nq = q / 2 + t",
+    "shared buffers that change places": "w = w - lr * (g + q + 2 * p)\n-> w, p + 1, q",
+    "shared buffer of a shared value": "q = ema(q, global_norm(g), 0.9)\nw = w - lr * g / (1 + q)",
+    "nested shared values": "w = w - global_mean(g * global_max(w - global_sum(g))) * g",
+    "scalar buffer": "s = ema(s, rms(g), 0.9)\nw = w - lr * g / (s + 1)",
+    "init": "w = w - lr * (g - a) + 0.1 * (b - w)\na = g",
+    "twice used arguments": "w = w - lr * cube(g + 1) * cbrt(w) - cube(gain + 1) * square(t) * cbrt(lr - 1)",
+    "integers": "k = 123456789012\nw = w - g * (k * k) / k**2 + square(1000) * 1000 - 3**30 + 20000000000000000000000",
+    "a name like a temporary one": "y1 = cube(g + m)\ny2 = cube(y1 + w)\nw = w - y1 * y2\nm = y1",
+    "powers": "w = w - lr * (g**2 + abs(g)**0.5 + abs(w)**-1 + 2**g + 0.9**t - (-2)**2 - -w**2)",
+    "signs": "w = -(-g) - -(w - 1) - (-(2)) + -lr * -(g * w)",
+    "quotients": "w = w / (g / (w / 2)) - (w - (g - 1)) - 1 / t / lr",
+}
+ROLES = {"s": "s: scalar", "q": "q: global_", "p": "p: global_", "a": "a: init(g)", "b": "b: init(w)"}
+
+
+def written(text: str) -> Rule:
+    """A rule of these statements; ``->`` begins what it returns, else every buffer returns under its name."""
+    body, _, returns = text.partition("->")
+    read = set(re.findall(r"\b[a-z]\b", text))
+    buffers = [b for b in ("m", "v", "e", "s", "q", "p", "a", "b") if b in read]
+    lines = [*filter(None, body.split("\n")), f"return {returns.strip() or ', '.join(['w', *buffers])}"]
+    signature = ", ".join(["w", "g", *(ROLES.get(b, b) for b in buffers), *(["t"] if "t" in read else [])])
+    hypers = "lr=0.5, gain=3" if "gain" in text else "lr=0.5"
+    return parse(f"def r({signature}, *, {hypers}):\n" + "".join(f"    {line}\n" for line in lines))
+
+
+@pytest.mark.parametrize("text", AWKWARD.values(), ids=AWKWARD.keys())
+def test_awkward_rules(text: str) -> None:
+    agree(written(text), steps=4)
+
+
+BRANCHES = {
+    "numbers here and tensors there": (
+        "w, g, m",
+        "if matrix: u = rms(g); k = g > 0; m = m + g else: u = 1; k = lr < 1; m = 2",
+        "w - where(k, sqrt(u), m) * g, m",
+    ),
+    "numbers in both": ("w, g, s: scalar", "if matrix: u = lr else: u = 2", "w - sqrt(u) * g * (1 + s), u"),
+    "a number before, a tensor here": ("w, g", "u = 1; if matrix: u = rms(g)", "w - sqrt(u) * g"),
+    "a number that follows from another": (
+        "w, g",
+        "if matrix: u = rms(g); v = norm(u * g) else: u = 1; v = u + 1",
+        "w - sqrt(u) * sqrt(v) * g",
+    ),
+    "w as a number here": ("w, g, t", "if matrix: w = t; w = sqrt(w) * where(g > 0, 1, 2)", "w - lr * g"),
+    "where after branches": ("w, g, t", "if matrix: u = g else: u = 1", "w - sum(where(t < 2, u, g))"),
+    "rows change places": (
+        "w, g, r: row, x: row, c: col",
+        "if matrix: r = ema(r, row_mean(g), 0.9); c = c + col_sum(w); w = w - r * c - x else: w = w - g",
+        "w, x, r, c",
+    ),
+    "a row receives a number": ("w, g, r: row", "if matrix: x = row_sum(w); w = w - r else: x = 0", "w - lr * g, x"),
+    "buffers of one branch": (
+        "w, g, m, v",
+        "if matrix: m = m + g; u = m else: v = v + 2 * g; u = v",
+        "w - lr * u, m, v",
+    ),
+    "reduce a row": ("w, g, r: row", "if matrix: r = r + row_mean(g); w = w - mean(r) * col_max(r)", "w, r"),
+    "a shared value of both": ("w, g, q: global_", "if matrix: u = g * w else: u = g", "w - lr * u * q, global_rms(u)"),
+}
+
+
+def branching(signature: str, body: str, returns: str) -> Rule:
+    lines: list[str] = []
+    head, _, rest = body.partition("if matrix:")
+    then, _, other = rest.partition("else:")
+    lines += [s.strip() for s in head.split(";") if s.strip()] + ["if matrix:"]
+    lines += [f"    {s.strip()}" for s in then.split(";")]
+    if other:
+        lines += ["else:", *(f"    {s.strip()}" for s in other.split(";"))]
+    text = "".join(f"    {line}\n" for line in [*lines, f"return {returns}"])
+    return parse(f"def r({signature}, *, lr=0.5):\n{text}")
+
+
+@pytest.mark.parametrize("parts", BRANCHES.values(), ids=BRANCHES.keys())
+def test_branching_rules(parts: tuple[str, str, str]) -> None:
+    agree(branching(*parts), steps=4)
+
+
+@pytest.mark.parametrize(
+    ("rule_name", "matrix", "vector"),
+    [
+        ("adafactor", {"r", "c"}, {"v"}),
+        ("adafactor_paper", {"r", "c"}, {"v"}),
+        ("adamw", {"m", "v"}, {"m", "v"}),
+    ],
+)
+def test_buffers_exist_where_they_are_used(rule_name: str, matrix: set[str], vector: set[str]) -> None:
+    optimizer, params = train(load(rule_name), *draw(SHAPES, 1))
+    for p in params:
+        assert optimizer.state[p].keys() == {"step"} | (matrix if p.dim() >= 2 else vector)
+
+
+def test_dead_buffers_do_not_exist() -> None:
+    rule = parse("def r(w, g, m, v, *, lr=0.5):\n    v = v + g\n    return w - lr * g, g, v")
+    optimizer, params = train(rule, *draw(SHAPES, 1))
+    assert all(optimizer.state[p].keys() == {"step"} for p in params)
+
+
+def test_a_statement_keeps_the_buffers_it_reads() -> None:
+    """What one class of parameters needs may read, for the other one, a buffer that is dead."""
+    agree(
+        parse("""
+def r(w, g, m, x, *, lr=0.5):
+    if matrix:
+        x = g
+    u = w - x * m
+    if matrix:
+        g = row_mean(u)
+    return w - lr * g, m + 1, x
+""")
+    )
+
+
+def test_shared_buffers_live_in_their_groups() -> None:
+    rule = parse("def r(w, g, q: global_, *, lr=0.5):\n    q = q + global_sum(g)\n    return w - lr * q * g, q")
+    params = [torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(3))]
+    optimizer = compile_rule(rule)([{"params": [p]} for p in params], lr=0.0)
+    for p in params:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    assert [float(group["q"]) for group in optimizer.param_groups] == [5.0, 5.0]
+
+
+def test_the_first_step_of_a_parameter_is_its_own() -> None:
+    """A late gradient starts with t = 1 and buffers of its own, as if the optimizer were new."""
+    rule = load("adan")
+    params, grads = draw([(3,)], 4)
+    p, late = (torch.nn.Parameter(torch.tensor(params[0])) for _ in range(2))
+    optimizer = compile_rule(rule)([p, late])
+    for i, (g,) in enumerate(grads):
+        p.grad = torch.tensor(g)
+        late.grad = torch.tensor(g) if i >= 2 else None
+        optimizer.step()
+    for tensor, steps in ((p, grads), (late, grads[2:])):
+        run = Reference(rule, params)
+        for step in steps:
+            run.step(step)
+        np.testing.assert_allclose(tensor.detach().numpy(), run.params[0], rtol=1e-12)
