@@ -86,6 +86,8 @@ def is_safe(op: str, arguments: list[Interval]) -> bool:
             return -_MODERATE_EXPONENT <= c and d <= _MODERATE_EXPONENT
         case "power", [(a, b), (c, _)]:
             return a >= 0 and b <= 1 and c >= 1
+        case "floor", [(a, b)]:
+            return math.isfinite(a) and math.isfinite(b)
         case (("sqrt" | "log1p"), [(a, _)]):
             return a >= 0
         case (("expm1" | "exp" | "exp2"), [(_, b)]):

@@ -56,6 +56,10 @@ def types(rule: Rule) -> dict[str, Type]:
     return checker.env
 
 
+_MATRIX, _OTHERS = "if matrix:", "else:"
+"""The branches, as messages name them."""
+
+
 class _Checker:
     def __init__(self, rule: Rule, places: Mapping[str, Span] | None = None, matrix: bool = False) -> None:
         self.rule = rule
@@ -144,16 +148,17 @@ class _Checker:
         What is assigned in a branch differs between parameters, so it is a scalar at least.
         """
         other, other_partial = self.env, self.partial
-        self.env = {}
-        self.partial = then_partial | other_partial
+        self.env, self.partial = {}, {}
         for name in then | other:
-            if name in then and name in other:
-                a, b = then[name], other[name]
-                least = Kind.SCALAR if name in assigned else Kind.HOST
-                self.env[name] = Type(a.kind | b.kind | least, a.boolean or b.boolean)
-            else:
-                self.env[name] = then.get(name) or other[name]
-                self.partial.setdefault(name, "if matrix:" if name in then else "else:")
+            a, b = then.get(name) or other[name], other.get(name) or then[name]
+            least = Kind.SCALAR if name in assigned else Kind.HOST
+            self.env[name] = Type(a.kind | b.kind | least, a.boolean or b.boolean)
+            for_matrices = name in then and then_partial.get(name, _MATRIX) == _MATRIX
+            for_others = name in other and other_partial.get(name, _OTHERS) == _OTHERS
+            if "" in (then_partial.get(name), other_partial.get(name)):
+                self.partial[name] = ""
+            elif not (for_matrices and for_others):
+                self.partial[name] = _MATRIX if for_matrices else _OTHERS
 
     def _returns(self) -> None:
         expected = ["w", *(b.name for b in self.rule.buffers)]
@@ -231,7 +236,7 @@ class _Checker:
         return None
 
     def _name(self, identifier: str, path: Path) -> Type | None:
-        here = ("if matrix:" if self.in_matrix else "else:") if self.in_branch else None
+        here = (_MATRIX if self.in_matrix else _OTHERS) if self.in_branch else None
         if self.partial.get(identifier, here) != here:
             branch = self.partial[identifier]
             if branch:

@@ -143,4 +143,3 @@ def _selected(node: Node) -> Iterator[Node]:
     if node.op == "where":
         yield from _selected(node.args[1])
         yield from _selected(node.args[2])
-

@@ -166,5 +166,4 @@ def simplify(op: str, args: tuple[Node, ...]) -> Node:
         binding: Binding = {}
         if _match(compiled.pattern, node, binding) and _holds(compiled.law, binding):
             return substitute(compiled.replacement, binding, simplify)
-    node.digest  # noqa: B018 - kept in the node: from the leaves up, it never recurses deeply
     return node

@@ -81,9 +81,7 @@ class OpTable:
             UserError: The name is taken, or neither a meaning nor a definition is given.
         """
         if op.name in self._rows:
-            raise UserError(
-                f"an op named {op.name!r} exists already: {self._rows[op.name].doc}", "choose another name"
-            )
+            raise UserError(f"an op named {op.name!r} exists already: {self._rows[op.name].doc}", "choose another name")
         if (op.meaning is None) == (not op.derived):
             raise UserError(f"op {op.name!r} needs either a meaning or a definition", "give exactly one")
         if op.meaning is not None:

@@ -46,18 +46,14 @@ def sgd(p: Array, g: Array, s: State, t: int, lr: float, momentum: float, weight
     return p - s["velocity"] * lr
 
 
-def sgd_nesterov(
-    p: Array, g: Array, s: State, t: int, lr: float, momentum: float, weight_decay: float
-) -> Array:
+def sgd_nesterov(p: Array, g: Array, s: State, t: int, lr: float, momentum: float, weight_decay: float) -> Array:
     """torch.optim.SGD with nesterov=True."""
     g = g + p * weight_decay
     s["velocity"] = g if t == 1 else s["velocity"] * momentum + g
     return p - (g + s["velocity"] * momentum) * lr
 
 
-def rmsprop(
-    p: Array, g: Array, s: State, t: int, lr: float, alpha: float, eps: float, weight_decay: float
-) -> Array:
+def rmsprop(p: Array, g: Array, s: State, t: int, lr: float, alpha: float, eps: float, weight_decay: float) -> Array:
     """torch.optim.RMSprop, neither centered nor with momentum."""
     g = g + p * weight_decay
     s["mean_square"] = s["mean_square"] * alpha + g**2 * (1 - alpha)
@@ -87,9 +83,7 @@ def _adam_direction(g: Array, s: State, t: int, beta1: float, beta2: float, eps:
     return s["first"] / (1 - beta1**t) / root
 
 
-def lion(
-    p: Array, g: Array, s: State, t: int, lr: float, beta1: float, beta2: float, weight_decay: float
-) -> Array:
+def lion(p: Array, g: Array, s: State, t: int, lr: float, beta1: float, beta2: float, weight_decay: float) -> Array:
     """Algorithm 2 of arXiv:2302.06675: the step uses the old momentum, and does not move where it is zero."""
     p = p * (1 - lr * weight_decay)
     blend = beta1 * s["momentum"] + (1 - beta1) * g
@@ -288,14 +282,10 @@ def _settings(name: str) -> dict[str, Hypers]:
 
 
 CASES = [
-    pytest.param(name, hypers, id=f"{name}-{label}")
-    for name in RESTATED
-    for label, hypers in _settings(name).items()
+    pytest.param(name, hypers, id=f"{name}-{label}") for name in RESTATED for label, hypers in _settings(name).items()
 ]
 TORCH_CASES = [
-    pytest.param(name, hypers, id=f"{name}-{label}")
-    for name in TORCH
-    for label, hypers in _settings(name).items()
+    pytest.param(name, hypers, id=f"{name}-{label}") for name in TORCH for label, hypers in _settings(name).items()
 ]
 
 
