@@ -22,6 +22,19 @@ from .ops import OPS, Op, Reduce
 from .parse import parse, parse_file, rule
 from .reference import Reference
 from .rule import Assign, Buffer, Hyper, If, Rule, Statement
+from .transforms import (
+    derive,
+    with_accumulation,
+    with_caution,
+    with_centralization,
+    with_clipping,
+    with_layer_adaptation,
+    with_lazy,
+    with_lookahead,
+    with_nesterov,
+    with_schedule,
+    with_weight_decay,
+)
 
 __all__ = [
     "OPS",
@@ -47,6 +60,7 @@ __all__ = [
     "canonicalize",
     "check",
     "const",
+    "derive",
     "elementwise",
     "kind_of",
     "latex",
@@ -61,5 +75,15 @@ __all__ = [
     "rule",
     "rule_names",
     "to_sympy",
+    "with_accumulation",
+    "with_caution",
+    "with_centralization",
+    "with_clipping",
+    "with_layer_adaptation",
+    "with_lazy",
+    "with_lookahead",
+    "with_nesterov",
+    "with_schedule",
+    "with_weight_decay",
     "zero_gradient_problem",
 ]

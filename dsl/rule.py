@@ -36,6 +36,9 @@ class Hyper:
     default: float
     declared: Domain | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "default", float(self.default))
+
     @property
     def domain(self) -> Domain:
         """The declared tuning domain, or the customary one for a common name."""

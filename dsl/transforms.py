@@ -7,7 +7,10 @@ decides what becomes of the new values. They compose from the inside out:
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import itertools
+import math
 from collections.abc import Callable, Sequence
 
 from .derived import substitute
@@ -166,7 +169,7 @@ def with_accumulation(rule: Rule, n: int) -> Rule:
     sheet = _Sheet(_without_gradient_start(rule))
     t = sheet.step()
     inner_t = _op("div", t, float(n))
-    _rename_step(sheet, inner_t)
+    _rename(sheet, {"t": inner_t})  # the wrapped statements count updates, not steps
     carried = ["w", *(b.name for b in sheet.buffers)]
     old = sheet.saved(carried)
     total = sheet.buffer("g_sum")
@@ -181,17 +184,14 @@ def with_accumulation(rule: Rule, n: int) -> Rule:
     return sheet.done("accumulated", f"With one update from the mean of every {n} gradients.")
 
 
-def _rename_step(sheet: _Sheet, inner: Node) -> None:
-    """Let the wrapped statements count updates instead of steps."""
-    if not sheet.rule.uses_t:
-        return
-    swap: Callable[[Node], Node] = lambda node: substitute(node, {"t": inner})  # noqa: E731 - used thrice below
+def _rename(sheet: _Sheet, names: dict[str, Node]) -> None:
+    """Put expressions in the place of names in the wrapped statements."""
 
     def swapped(assigns: Sequence[Assign]) -> tuple[Assign, ...]:
-        return tuple(Assign(a.target, swap(a.value)) for a in assigns)
+        return tuple(Assign(a.target, substitute(a.value, names)) for a in assigns)
 
     sheet.body = [
-        If(swapped(s.then), swapped(s.other)) if isinstance(s, If) else Assign(s.target, swap(s.value))
+        If(swapped(s.then), swapped(s.other)) if isinstance(s, If) else Assign(s.target, substitute(s.value, names))
         for s in sheet.body
     ]
 
@@ -313,3 +313,98 @@ def with_centralization(rule: Rule) -> Rule:
     centred = Assign("g", _op("sub", name("g"), _op("row_mean", name("g"))))
     sheet.body = [If((centred,), ()), *sheet.body]
     return sheet.done("centralized", "With gradient centralization (Yong et al. 2020, arXiv:2004.01461).")
+
+
+def with_schedule(rule: Rule, *, warmup: int = 0, total: int = 0, decay: str = "none") -> Rule:
+    """A schedule inside the rule: lr rises linearly over ``warmup`` steps, then decays to zero at step ``total``.
+
+    ``decay`` is ``none``, ``linear`` or ``cosine`` (Loshchilov and Hutter 2017, arXiv:1608.03983). Both
+    numbers of steps become hyperparameters.
+
+    Raises:
+        UserError: There is no such decay, the numbers of steps do not fit, or the rule has no lr.
+    """
+    _need_lr(rule, "a schedule")
+    if decay not in ("none", "linear", "cosine"):
+        raise UserError(f"there is no decay {decay!r}", "the decays are none, linear and cosine")
+    if warmup < 0 or (decay != "none" and total <= warmup) or (warmup == 0 and decay == "none"):
+        raise UserError(
+            f"a schedule with warmup={warmup}, total={total}, decay={decay}",
+            "such as warmup=100,total=1000,decay=cosine",
+        )
+    sheet = _Sheet(rule)
+    scheduled = name(sheet.fresh("lr_t"))
+    _rename(sheet, {"lr": scheduled})
+    t = sheet.step()
+    value = name("lr")
+    done = _op("sub", t, 1.0)
+    if warmup:
+        rising = sheet.hyper("warmup_steps", warmup)
+        value = _op("mul", value, _op("min", 1.0, _op("div", t, rising)))
+        done = _op("max", 0.0, _op("sub", done, rising))
+    if decay != "none":
+        last = sheet.hyper("total_steps", total)
+        span = _op("sub", last, name("warmup_steps")) if warmup else last
+        progress = _op("min", 1.0, _op("div", done, span))
+        left = _op("sub", 1.0, progress)
+        half_wave = _op("mul", 0.5, _op("add", 1.0, _op("cos", _op("mul", math.pi, progress))))
+        value = _op("mul", value, left if decay == "linear" else half_wave)
+    sheet.before((str(scheduled.value), value))
+    return sheet.done("scheduled", "With a learning-rate schedule inside the rule.")
+
+
+TRANSFORMS: dict[str, Callable[..., Rule]] = {
+    "weight_decay": with_weight_decay,
+    "clipping": with_clipping,
+    "accumulation": with_accumulation,
+    "lookahead": with_lookahead,
+    "lazy": with_lazy,
+    "layer_adaptation": with_layer_adaptation,
+    "nesterov": with_nesterov,
+    "caution": with_caution,
+    "centralization": with_centralization,
+    "schedule": with_schedule,
+}
+"""The transforms by the names that the command line knows them by."""
+
+
+def derive(rule: Rule, description: str) -> Rule:
+    """Apply a transform written as text: ``lazy``, ``lookahead:k=5,alpha=0.5``.
+
+    Raises:
+        UserError: There is no such transform, or it does not take such an argument.
+    """
+    kind, _, rest = description.partition(":")
+    if kind not in TRANSFORMS:
+        close = difflib.get_close_matches(kind, TRANSFORMS, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UserError(f"there is no derived form {kind!r}", f"{hint}there are {', '.join(TRANSFORMS)}")
+    transform = TRANSFORMS[kind]
+    known = {p.name: p for p in list(inspect.signature(transform).parameters.values())[1:]}
+    arguments: dict[str, object] = {}
+    for part in filter(None, rest.split(",")):
+        key, equals, text = part.partition("=")
+        if not equals or key not in known:
+            takes = ", ".join(known) or "no arguments"
+            raise UserError(f"{kind} does not take {part!r}", f"it takes {takes}, as in lookahead:k=5,alpha=0.5")
+        arguments[key] = _argument(kind, key, text, str(known[key].annotation))
+    missing = [p.name for p in known.values() if p.default is p.empty and p.name not in arguments]
+    if missing:
+        raise UserError(f"{kind} needs {missing[0]}", f"write for instance {kind}:{missing[0]}=4")
+    return transform(rule, **arguments)
+
+
+def _argument(kind: str, key: str, text: str, annotation: str) -> object:
+    """An argument's text as its annotation has it."""
+    try:
+        match annotation:
+            case "int":
+                return int(text)
+            case "float":
+                return float(text)
+            case "bool":
+                return {"true": True, "false": False}[text.lower()]
+            case _:
+                return text
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{kind}: {key}={text!r} is no {annotation}", "correct the value") from error

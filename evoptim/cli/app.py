@@ -24,13 +24,21 @@ if not console.is_terminal:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
 Source = Annotated[str, typer.Argument(help="A rule's name, a rule file, or RUN#best, RUN#17 from a run directory.")]
+Derived = Annotated[
+    list[str] | None,
+    typer.Option("--with", help="Derive the rule first, such as lookahead:k=5 or lazy; may be given more than once."),
+]
 TASK_HELP = "digits_mlp, bytes_lm or noisy_quadratic."
 
 
-def _load(source: str) -> Rule:
+def _load(source: str, derived: list[str] | None = None) -> Rule:
+    from evoptim.dsl.transforms import derive
     from evoptim.sources import resolve
 
-    return resolve(source)
+    rule = resolve(source)
+    for description in derived or []:
+        rule = derive(rule, description)
+    return rule
 
 
 def _print_json(value: Any) -> None:
@@ -106,6 +114,7 @@ def show(
     latex: Annotated[bool, typer.Option("--latex", help="Print the update as LaTeX.")] = False,
     canonical: Annotated[bool, typer.Option("--canonical", help="Print the canonical form.")] = False,
     code: Annotated[bool, typer.Option("--code", help="Print the generated optimizer.")] = False,
+    derived: Derived = None,
     as_json: Json = False,
 ) -> None:
     """Print a rule: its text, its mathematics, its canonical form or its generated code."""
@@ -114,7 +123,7 @@ def show(
     from evoptim.dsl import canonical_hash, canonicalize
     from evoptim.dsl import latex as to_latex
 
-    rule = _load(source)
+    rule = _load(source, derived)
     if as_json:
         _print_json(
             {
@@ -145,11 +154,11 @@ def _code(text: str, syntax: Any) -> None:
 
 
 @app.command()
-def check(source: Source, as_json: Json = False) -> None:
+def check(source: Source, derived: Derived = None, as_json: Json = False) -> None:
     """Check a rule: errors with carets, the kinds of its values, memory, and a short numeric run."""
     from .checking import examine, render
 
-    findings = examine(_load(source))
+    findings = examine(_load(source, derived))
     if as_json:
         _print_json(findings)
     else:
@@ -162,12 +171,13 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="The Python file to write.")],
     target: Annotated[str, typer.Option(help="torch, or auto for the fastest there is.")] = "auto",
     class_name: Annotated[str | None, typer.Option(help="Name of the class; by default from the rule.")] = None,
+    derived: Derived = None,
 ) -> None:
     """Write a rule as one importable file with a torch.optim.Optimizer class; it needs torch alone."""
     import evoptim
     from evoptim.codegen.signature import class_name as name_of
 
-    rule = _load(source)
+    rule = _load(source, derived)
     path = evoptim.export(rule, output, target=target, class_name=class_name)
     print(f"wrote {path}: from {path.stem} import {name_of(rule, class_name)}")
 

@@ -11,6 +11,7 @@ import torch
 
 from evoptim.dsl import Reference, Rule, UserError, canonical_hash, check, load, parse
 from evoptim.dsl.transforms import (
+    derive,
     with_accumulation,
     with_caution,
     with_centralization,
@@ -19,6 +20,7 @@ from evoptim.dsl.transforms import (
     with_lazy,
     with_lookahead,
     with_nesterov,
+    with_schedule,
     with_weight_decay,
 )
 
@@ -37,6 +39,7 @@ TRANSFORMS: dict[str, Callable[[Rule], Rule]] = {
     "nesterov": with_nesterov,
     "caution": with_caution,
     "centralization": with_centralization,
+    "schedule": lambda r: with_schedule(r, warmup=2, total=9, decay="cosine"),
 }
 
 
@@ -234,6 +237,41 @@ def test_weight_decay_of_both_kinds() -> None:
     )
     l2 = with_weight_decay(bare, decoupled=False)
     assert_close(follow(l2, grads, weight_decay=0.1), follow(load("adam"), grads, weight_decay=0.1))
+
+
+@pytest.mark.parametrize(
+    ("decay", "factor"),
+    [
+        ("none", lambda t: min(1, t / 3)),
+        ("linear", lambda t: min(1, t / 3) * (1 - min(1, max(0, t - 4) / 7))),
+        ("cosine", lambda t: min(1, t / 3) * 0.5 * (1 + np.cos(np.pi * min(1, max(0, t - 4) / 7)))),
+    ],
+)
+def test_schedules_multiply_lr(decay: str, factor: Callable[[int], float]) -> None:
+    derived = with_schedule(load("adamw"), warmup=3, total=10, decay=decay)
+    base, scheduled = Reference(load("adamw"), start()), Reference(derived, start())
+    for t, g in enumerate(gradients(12), start=1):
+        base.hypers["lr"] = 1e-3 * factor(t)
+        base.step(g)
+        scheduled.step(g)
+    assert_close(scheduled.params, base.params, rtol=1e-13)
+
+
+def test_transforms_by_name() -> None:
+    lazy = derive(derive(load("adamw"), "lookahead:k=5,alpha=0.25"), "lazy")
+    assert lazy == with_lazy(with_lookahead(load("adamw"), 5, 0.25))
+    assert derive(load("sgd"), "clipping:by=rms,threshold=2").defaults["max_norm"] == 2
+    for text, message in (
+        ("lokahead", "did you mean 'lookahead'"),
+        ("lookahead:j=5", "does not take 'j=5'"),
+        ("lookahead:k=five", "k='five' is no int"),
+        ("accumulation", "needs n"),
+        ("lazy:now", "does not take 'now'"),
+        ("schedule:warmup=5,decay=cosine", "a schedule with warmup=5, total=0"),
+        ("schedule:decay=step", "no decay 'step'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            derive(load("adamw"), text)
 
 
 @pytest.mark.parametrize(
