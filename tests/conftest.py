@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread per process: the processes share the cores
+# Programs that tests start import the installed package, not the folder of that name they are started in.
+os.environ["PYTHONSAFEPATH"] = "1"
 sys.path.insert(0, str(Path(__file__).parent))  # for strategies.py
 
 _QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -182,52 +182,129 @@ def test_awkward_rules(text: str) -> None:
     agree(written(text), steps=4)
 
 
-BRANCHES = {
-    "numbers here and tensors there": (
-        "w, g, m",
-        "if matrix: u = rms(g); k = g > 0; m = m + g else: u = 1; k = lr < 1; m = 2",
-        "w - where(k, sqrt(u), m) * g, m",
-    ),
-    "numbers in both": ("w, g, s: scalar", "if matrix: u = lr else: u = 2", "w - sqrt(u) * g * (1 + s), u"),
-    "a number before, a tensor here": ("w, g", "u = 1; if matrix: u = rms(g)", "w - sqrt(u) * g"),
-    "a number that follows from another": (
-        "w, g",
-        "if matrix: u = rms(g); v = norm(u * g) else: u = 1; v = u + 1",
-        "w - sqrt(u) * sqrt(v) * g",
-    ),
-    "w as a number here": ("w, g, t", "if matrix: w = t; w = sqrt(w) * where(g > 0, 1, 2)", "w - lr * g"),
-    "where after branches": ("w, g, t", "if matrix: u = g else: u = 1", "w - sum(where(t < 2, u, g))"),
-    "rows change places": (
-        "w, g, r: row, x: row, c: col",
-        "if matrix: r = ema(r, row_mean(g), 0.9); c = c + col_sum(w); w = w - r * c - x else: w = w - g",
-        "w, x, r, c",
-    ),
-    "a row receives a number": ("w, g, r: row", "if matrix: x = row_sum(w); w = w - r else: x = 0", "w - lr * g, x"),
-    "buffers of one branch": (
-        "w, g, m, v",
-        "if matrix: m = m + g; u = m else: v = v + 2 * g; u = v",
-        "w - lr * u, m, v",
-    ),
-    "reduce a row": ("w, g, r: row", "if matrix: r = r + row_mean(g); w = w - mean(r) * col_max(r)", "w, r"),
-    "a shared value of both": ("w, g, q: global_", "if matrix: u = g * w else: u = g", "w - lr * u * q, global_rms(u)"),
-}
+BRANCHING = """
+def numbers_here_and_tensors_there(w, g, m, *, lr=0.5):
+    if matrix:
+        u = rms(g)
+        k = g > 0
+        m = m + g
+    else:
+        u = 1
+        k = lr < 1
+        m = 2
+    return w - where(k, sqrt(u), m) * g, m
+
+def numbers_in_both(w, g, s: scalar, *, lr=0.5):
+    if matrix:
+        u = lr
+    else:
+        u = 2
+    return w - sqrt(u) * g * (1 + s), u
+
+def a_number_before_and_a_tensor_here(w, g, *, lr=0.5):
+    u = 1
+    if matrix:
+        u = rms(g)
+    return w - sqrt(u) * g
+
+def a_number_that_follows_from_another(w, g, *, lr=0.5):
+    if matrix:
+        u = rms(g)
+        v = norm(u * g)
+    else:
+        u = 1
+        v = u + 1
+    return w - sqrt(u) * sqrt(v) * g
+
+def w_as_a_number(w, g, t, *, lr=0.5):
+    if matrix:
+        w = t
+        w = sqrt(w) * where(g > 0, 1, 2)
+    return w - lr * g
+
+def where_after_branches(w, g, t, *, lr=0.5):
+    if matrix:
+        u = g
+    else:
+        u = 1
+    return w - sum(where(t < 2, u, g))
+
+def a_number_that_the_others_do_not_have(w, g, *, lr=0.5):
+    if matrix:
+        w = w - g
+    else:
+        u = 2
+        w = w - u * g
+    if matrix:
+        w = 2 * w
+    else:
+        u = sqrt(u) * g
+        w = w + u
+    return w - lr * g
+
+def a_tensor_that_the_others_get_later_as_a_number(w, g, *, lr=0.5):
+    if matrix:
+        u = rms(g)
+    w = w - g
+    if matrix:
+        u = u + 1
+    else:
+        u = 3
+    return w - sqrt(u) * g
+
+def rows_change_places(w, g, r: row, x: row, c: col, *, lr=0.5):
+    if matrix:
+        r = ema(r, row_mean(g), 0.9)
+        c = c + col_sum(w)
+        w = w - r * c - x
+    else:
+        w = w - g
+    return w, x, r, c
+
+def a_row_receives_a_number(w, g, r: row, *, lr=0.5):
+    if matrix:
+        x = row_sum(w)
+        w = w - r
+    else:
+        x = 0
+    return w - lr * g, x
+
+def buffers_of_one_branch(w, g, m, v, *, lr=0.5):
+    if matrix:
+        m = m + g
+        u = m
+    else:
+        v = v + 2 * g
+        u = v
+    return w - lr * u, m, v
+
+def a_reduced_row(w, g, r: row, *, lr=0.5):
+    if matrix:
+        r = r + row_mean(g)
+        w = w - mean(r) * col_max(r)
+    return w, r
+
+def a_shared_value_of_both_branches(w, g, q: global_, *, lr=0.5):
+    if matrix:
+        u = g * w
+    else:
+        u = g
+    return w - lr * u * q, global_rms(u)
+
+def a_statement_that_reads_a_buffer_for_one_class(w, g, m, x, *, lr=0.5):
+    if matrix:
+        x = g
+    u = w - x * m
+    if matrix:
+        g = row_mean(u)
+    return w - lr * g, m + 1, x
+"""
+BRANCHES = [parse(text) for text in BRANCHING.strip().split("\n\n")]
 
 
-def branching(signature: str, body: str, returns: str) -> Rule:
-    lines: list[str] = []
-    head, _, rest = body.partition("if matrix:")
-    then, _, other = rest.partition("else:")
-    lines += [s.strip() for s in head.split(";") if s.strip()] + ["if matrix:"]
-    lines += [f"    {s.strip()}" for s in then.split(";")]
-    if other:
-        lines += ["else:", *(f"    {s.strip()}" for s in other.split(";"))]
-    text = "".join(f"    {line}\n" for line in [*lines, f"return {returns}"])
-    return parse(f"def r({signature}, *, lr=0.5):\n{text}")
-
-
-@pytest.mark.parametrize("parts", BRANCHES.values(), ids=BRANCHES.keys())
-def test_branching_rules(parts: tuple[str, str, str]) -> None:
-    agree(branching(*parts), steps=4)
+@pytest.mark.parametrize("rule", BRANCHES, ids=lambda r: r.name)
+def test_branching_rules(rule: Rule) -> None:
+    agree(rule, steps=4)
 
 
 @pytest.mark.parametrize(
@@ -248,21 +325,6 @@ def test_dead_buffers_do_not_exist() -> None:
     rule = parse("def r(w, g, m, v, *, lr=0.5):\n    v = v + g\n    return w - lr * g, g, v")
     optimizer, params = train(rule, *draw(SHAPES, 1))
     assert all(optimizer.state[p].keys() == {"step"} for p in params)
-
-
-def test_a_statement_keeps_the_buffers_it_reads() -> None:
-    """What one class of parameters needs may read, for the other one, a buffer that is dead."""
-    agree(
-        parse("""
-def r(w, g, m, x, *, lr=0.5):
-    if matrix:
-        x = g
-    u = w - x * m
-    if matrix:
-        g = row_mean(u)
-    return w - lr * g, m + 1, x
-""")
-    )
 
 
 def test_shared_buffers_live_in_their_groups() -> None:

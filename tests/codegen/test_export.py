@@ -16,6 +16,7 @@ import torch
 from both_ways import agree, draw, train
 
 from evoptim.codegen import compile_rule, export, source
+from evoptim.codegen.replica import compile_replicas
 from evoptim.dsl import Rule, UserError, canonical_hash, load, parse, rule_names
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -116,7 +117,9 @@ print(cls.__name__, cls.__module__)
         exec(compile((tmp_path / "found.py").read_text(), "found.py", "exec"), namespace)
         assert "evoptim" not in " ".join(k for k, v in namespace.items() if inspect.ismodule(v))
         return
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "Lion found\n"), done.stderr
 
 
@@ -344,3 +347,21 @@ def test_unfit_rules_are_not_exported(body: str, problem: str, tmp_path: Path) -
     with pytest.raises(UserError, match=f"(?s)not fit for export: a zero gradient .*{problem}"):
         export(parse(f"def r(w, g, m, *, lr=0.1):\n    {body}"), tmp_path / "r.py")
     assert not list(tmp_path.iterdir())
+
+
+def test_replicas_may_have_any_names() -> None:
+    """What the population trainer runs names its own arguments as no rule can."""
+    rule = parse("""
+def clash(w, g, dims, hosts, *, lr=0.5):
+    h0 = dims + norm(g)
+    hosts = hosts + h0 * lr
+    return w - hosts * (2 * lr), dims + 1, hosts
+""")
+    update = compile_replicas(rule)
+    values = [{"lr": 0.5}.get(str(n.value), 1.0) for n in update.hosts]
+    assert [str(n) for n in update.hosts if n.op == "name"] == ["lr"]
+    g = torch.tensor([[3.0, 4.0], [0.0, 1.0]])
+    w, dims, hosts = update.vector(torch.zeros(2, 2), g, (1,), values, torch.zeros(2, 2), torch.zeros(2, 2))
+    norms = torch.tensor([[5.0], [1.0]]).expand(2, 2)
+    for found, expected in ((w, -0.5 * norms), (dims, torch.ones(2, 2)), (hosts, 0.5 * norms)):
+        torch.testing.assert_close(found.expand(2, 2), expected)

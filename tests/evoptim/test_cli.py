@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -88,7 +89,7 @@ def test_export_writes_an_importable_file(tmp_path: Path) -> None:
     done = run("export", "lion", "-o", "my_lion.py", "--class-name", "MyLion", folder=tmp_path)
     assert done.stdout == "wrote my_lion.py: from my_lion import MyLion\n"
     check = "import torch, my_lion; my_lion.MyLion([torch.nn.Parameter(torch.zeros(2))], lr=0.1)"
-    subprocess.run([sys.executable, "-c", check], cwd=tmp_path, check=True)
+    subprocess.run([sys.executable, "-c", check], env=os.environ | {"PYTHONPATH": str(tmp_path)}, check=True)
 
 
 MISTAKES = [

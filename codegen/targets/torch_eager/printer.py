@@ -60,6 +60,7 @@ class Printer:
         self.uses_float64 = False
         self.host_values: dict[str, Node] = {}  # replica layout: variables of kind host, by definition
         self.conditions: set[str] = set()  # variables that hold conditions
+        self.only: dict[str, bool] = {}  # variables of one class of parameters: whether of matrices
 
     # statements
 
@@ -67,7 +68,11 @@ class Printer:
         """The statements as lines; ``if matrix:`` stays a branch unless the class is given."""
         if matrix is None:
             for statement in self.rule.body:
-                self._if(statement) if isinstance(statement, If) else self._assign(statement)
+                if isinstance(statement, If):
+                    self._if(statement)
+                else:
+                    self._assign(statement)
+                    self.only.pop(statement.target, None)
         else:
             for statement in self.rule.straight(matrix):
                 self._assign(statement)
@@ -104,10 +109,11 @@ class Printer:
         return substitute(node, self.host_values) if self.host_values else node
 
     def _if(self, statement: If) -> None:
-        outer, before = self.lines, (dict(self.kinds), dict(self.bounds))
+        outer, before = self.lines, (dict(self.kinds), dict(self.bounds), set(self.conditions))
         lifted = self._lifted_after(statement)
-        then_lines, then = self._block(statement.then, lifted), self.kinds
-        self.kinds, self.bounds = before
+        defined = self._kinds_after(statement.then, True, lifted), self._kinds_after(statement.other, False, lifted)
+        then_lines, then, conditions = self._block(statement.then, lifted), self.kinds, self.conditions
+        self.kinds, self.bounds, self.conditions = before
         other_lines = self._block(statement.other, lifted)
         outer += ["if matrix:", *(then_lines or ["    pass"])]
         outer += ["else:", *other_lines] if other_lines else []
@@ -115,19 +121,23 @@ class Printer:
         assigned = {a.target for a in (*statement.then, *statement.other)}
         self.kinds = {n: then.get(n, Kind.HOST) | self.kinds.get(n, Kind.HOST) for n in then | self.kinds}
         self.bounds = {n: b for n, b in self.bounds.items() if n not in assigned}
+        self.conditions |= conditions
+        self.only = {n: n in defined[0] for n in defined[0].keys() ^ defined[1].keys()}
 
     def _lifted_after(self, statement: If) -> set[str]:
         """Names that one branch leaves as a Python number and the other one as a tensor: it has to be a tensor."""
         lifted: set[str] = set()
         while True:
-            then, other = (self._kinds_after(block, lifted) for block in (statement.then, statement.other))
+            then = self._kinds_after(statement.then, True, lifted)
+            other = self._kinds_after(statement.other, False, lifted)
             mixed = {n for n in then.keys() & other.keys() if (then[n] == Kind.HOST) != (other[n] == Kind.HOST)}
             if not mixed:
                 return lifted
             lifted |= mixed
 
-    def _kinds_after(self, assigns: tuple[Assign, ...], lifted: set[str]) -> dict[str, Kind]:
-        kinds = dict(self.kinds)
+    def _kinds_after(self, assigns: tuple[Assign, ...], matrix: bool, lifted: set[str]) -> dict[str, Kind]:
+        """The kinds of the names that one class of parameters has after its branch."""
+        kinds = {n: k for n, k in self.kinds.items() if self.only.get(n, matrix) == matrix}
         for assign in assigns:
             least = Kind.SCALAR if assign.target in {"w", *lifted} else Kind.HOST
             kinds[assign.target] = kind_of(assign.value, kinds) or least
@@ -150,9 +160,7 @@ class Printer:
         text, binding = self._text(node)
         if self.is_number(node):
             return self._lifted(text)
-        if self.kind(node) == Kind.HOST:
-            return text
-        if not copy:
+        if not copy or self.kind(node) == Kind.HOST:
             return text
         copied = f"{_tight((text, binding))}.clone()"
         return f"{copied} if matrix else {text}" if only_matrices and self.hosts is None else copied
