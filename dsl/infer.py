@@ -61,8 +61,9 @@ def live_statements(rule: Rule) -> Rule:
     while True:
         kept = [i for i, b in enumerate(rule.buffers) if b.name in keep]
         returns = (rule.returns[0], *(rule.returns[i + 1] for i in kept))
-        body = _live_body(rule, {n for r in returns for n in _names(r)})
-        mentioned = {n for a in body for n in _mentions(a)} & {b.name for b in rule.buffers}
+        returned = {n for r in returns for n in _names(r)}
+        body = _live_body(rule, returned)
+        mentioned = returned.union(*map(_mentions, body)) & {b.name for b in rule.buffers}
         if mentioned <= keep:
             break
         keep |= mentioned

@@ -28,6 +28,13 @@ def test_live_statements_keep_the_meaning(rule: Rule) -> None:
         assert np.array_equal(a, b, equal_nan=True)
 
 
+def test_a_buffer_that_is_only_returned_for_another_stays_with_it() -> None:
+    rule = parse("def f(w, g, m, v, t):\n    m = t\n    w = g * m\n    return w, v, v")
+    live = live_statements(rule)
+    assert check(live) == []
+    assert [b.name for b in live.buffers] in ([], ["m", "v"])
+
+
 def test_nothing_is_dead_in_the_zoo() -> None:
     for name in rule_names():
         assert live_statements(load(name)).text == load(name).text
