@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from .check import reduction_of
 from .kinds import Kind
 from .node import Node
+from .node import names as _names
 from .ops import OPS, Op, Reduce, result_kind
 from .rule import Assign, If, Rule, Statement
 
@@ -107,10 +108,6 @@ def _live_block(block: tuple[Assign, ...], wanted: set[str]) -> tuple[tuple[Assi
 def _mentions(statement: Statement) -> set[str]:
     assigns = (*statement.then, *statement.other) if isinstance(statement, If) else (statement,)
     return {n for a in assigns for n in (*_names(a.value), a.target)}
-
-
-def _names(node: Node) -> set[str]:
-    return {str(n.value) for n in node.walk() if n.op == "name"}
 
 
 def buffers_read(rule: Rule, matrix: bool) -> set[str]:

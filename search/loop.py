@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import time
+from collections import ChainMap
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -292,7 +293,8 @@ class _Driver:
                 "choose other learning rates, more steps or another rule",
             )
         timing = (t1 - t0, time.monotonic() - t1, datetime.now(UTC).isoformat(timespec="seconds"))
-        self.archive.record(batch, self.evolution.scores | scores, by_hash, self.evaluator.version, timing)
+        known = ChainMap(scores, self.evolution.scores)
+        self.archive.record(batch, known, by_hash, self.evaluator.version, timing)
         self.evolution.tell(batch, [scores[p.hash] for p in batch.new])
         self._write_best()
 

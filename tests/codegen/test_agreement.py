@@ -278,6 +278,11 @@ def buffers_of_one_branch(w, g, m, v, *, lr=0.5):
         u = v
     return w - lr * u, m, v
 
+def rows_without_branches(w, g, s: scalar, r: row, x: row, *, lr=0.5):
+    r = g + s
+    x = g - s
+    return w - lr * r * x, s + 1, s, s
+
 def a_reduced_row(w, g, r: row, *, lr=0.5):
     if matrix:
         r = r + row_mean(g)

@@ -69,7 +69,7 @@ class OptimizerText:
         copied = set(aliases(rule))
         kinds = (Kind.TENSOR, *(b.kind for b in rule.buffers))
         returns = [
-            self.printer.result(node, i in copied, only_matrices=kinds[i] in (Kind.ROW, Kind.COL))
+            self.printer.result(node, i in copied, optional=kinds[i] in (Kind.ROW, Kind.COL))
             for i, node in enumerate(rule.returns)
         ]
         typed = [f"{n}: {'float' if n == 't' else 'Tensor'}" for n in ("w", "g", *rule.positional)]

@@ -151,10 +151,10 @@ class Printer:
             self._assign(Assign(left, name(left)), lifted)
         return [f"    {line}" for line in self.lines]
 
-    def result(self, node: Node, copy: bool, only_matrices: bool = False) -> str:
+    def result(self, node: Node, copy: bool, optional: bool = False) -> str:
         """A returned value: always a tensor, and never the old value of another buffer itself.
 
-        What ``only_matrices`` have is returned as it is for the others: None.
+        An ``optional`` one may be None: rows and columns of what is no matrix.
         """
         node = self._with_host_values(node)
         text, binding = self._text(node)
@@ -163,7 +163,7 @@ class Printer:
         if not copy or self.kind(node) == Kind.HOST:
             return text
         copied = f"{_tight((text, binding))}.clone()"
-        return f"{copied} if matrix else {text}" if only_matrices and self.hosts is None else copied
+        return f"None if {text} is None else {copied}" if optional and node.op == "name" else copied
 
     # expressions
 
