@@ -90,8 +90,8 @@ def _live_body(rule: Rule, wanted: set[str]) -> list[Statement]:
             if then or other:
                 body.append(If(then, other))
         elif statement.target in matrix | vector:
-            _, matrix = _live_block((statement,), matrix)
-            _, vector = _live_block((statement,), vector)
+            read = _names(statement.value)  # it runs for both, so both must define what it reads
+            matrix, vector = ((s - {statement.target}) | read for s in (matrix, vector))
             body.append(statement)
     return body[::-1]
 

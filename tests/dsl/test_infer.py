@@ -28,6 +28,17 @@ def test_live_statements_keep_the_meaning(rule: Rule) -> None:
         assert np.array_equal(a, b, equal_nan=True)
 
 
+def test_what_runs_for_all_parameters_is_defined_for_all() -> None:
+    rule = parse(
+        "def f(w, g, *, lr=1):\n"
+        "    if matrix:\n        u = 2 * g\n    else:\n        u = g\n"
+        "    d = u\n"
+        "    if matrix:\n        d = sum(w)\n"
+        "    return w - lr * d"
+    )
+    assert check(live_statements(rule)) == []
+
+
 def test_a_buffer_that_is_only_returned_for_another_stays_with_it() -> None:
     rule = parse("def f(w, g, m, v, t):\n    m = t\n    w = g * m\n    return w, v, v")
     live = live_statements(rule)
