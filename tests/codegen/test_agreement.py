@@ -278,6 +278,22 @@ def buffers_of_one_branch(w, g, m, v, *, lr=0.5):
         u = v
     return w - lr * u, m, v
 
+def a_buffer_of_one_branch_receives_another(w, g, m, v, *, lr=0.5):
+    if matrix:
+        w = w - m
+        m = v
+    return w - lr * (g + v), m, g
+
+def a_statement_for_all_that_one_class_needs(w, g, m, *, lr=0.5):
+    if matrix:
+        u = m
+    else:
+        u = g
+    z = u
+    if matrix:
+        z = g
+    return w - lr * z, m + g
+
 def rows_without_branches(w, g, s: scalar, r: row, x: row, *, lr=0.5):
     r = g + s
     x = g - s

@@ -67,11 +67,9 @@ class OptimizerText:
         rule = self.rule
         self.printer.body()
         copied = set(aliases(rule))
-        kinds = (Kind.TENSOR, *(b.kind for b in rule.buffers))
-        returns = [
-            self.printer.result(node, i in copied, optional=kinds[i] in (Kind.ROW, Kind.COL))
-            for i, node in enumerate(rule.returns)
-        ]
+        optional = buffers_read(rule, True) ^ buffers_read(rule, False)
+        slots = zip(("w", *(b.name for b in rule.buffers)), rule.returns, strict=True)
+        returns = [self.printer.result(node, i in copied, n in optional) for i, (n, node) in enumerate(slots)]
         typed = [f"{n}: {'float' if n == 't' else 'Tensor'}" for n in ("w", "g", *rule.positional)]
         hypers = [f"{h.name}: float" for h in rule.hypers]
         if rule.branches:

@@ -154,7 +154,7 @@ class Printer:
     def result(self, node: Node, copy: bool, optional: bool = False) -> str:
         """A returned value: always a tensor, and never the old value of another buffer itself.
 
-        An ``optional`` one may be None: rows and columns of what is no matrix.
+        An ``optional`` one may be None: a buffer that only one class of parameters has.
         """
         node = self._with_host_values(node)
         text, binding = self._text(node)
