@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from .check import reduction_of
+from .check import check, reduction_of
 from .kinds import Kind
 from .node import Node
 from .node import names as _names
@@ -55,7 +55,11 @@ def elementwise(rule: Rule) -> bool:
 
 
 def live_statements(rule: Rule) -> Rule:
-    """The rule without dead statements and dead buffers, its text otherwise as the author wrote it."""
+    """The rule without dead statements and dead buffers, its text otherwise as the author wrote it.
+
+    A dead assignment in one branch may be all that makes a name's kind agree with the other branch; such a rule is
+    returned as it is.
+    """
     from .canonical import live_names
 
     keep = live_names(rule) & {b.name for b in rule.buffers}
@@ -71,12 +75,13 @@ def live_statements(rule: Rule) -> Rule:
     names = [rule.buffers[i].name for i in kept]
     order = tuple(n for n in rule.positional if n in names or n == "t")
     natural = (*names, *(("t",) if rule.uses_t else ()))
-    return rule.replace(
+    live = rule.replace(
         buffers=tuple(rule.buffers[i] for i in kept),
         body=tuple(body),
         returns=returns,
         order=() if order == natural else order,
     )
+    return rule if rule.branches and check(live) else live
 
 
 def _live_body(rule: Rule, wanted: set[str]) -> list[Statement]:

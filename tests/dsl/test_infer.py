@@ -28,6 +28,16 @@ def test_live_statements_keep_the_meaning(rule: Rule) -> None:
         assert np.array_equal(a, b, equal_nan=True)
 
 
+def test_a_dead_assignment_that_keeps_kinds_in_agreement_stays() -> None:
+    rule = parse(
+        "def f(w, g, v: row, s: scalar, *, lr=1):\n"
+        "    if matrix:\n        v = 2\n    else:\n        v = lr\n"
+        "    if matrix:\n        v = lr\n"
+        "    return w - s * g, v, v"
+    )
+    assert check(live_statements(rule)) == []
+
+
 def test_what_runs_for_all_parameters_is_defined_for_all() -> None:
     rule = parse(
         "def f(w, g, *, lr=1):\n"
