@@ -36,8 +36,8 @@ class Op:
 
     ``meaning`` maps float64 numpy arrays to a float64 (or bool) array, elementwise; for a reduction it
     maps ``(array, axis)`` with ``keepdims`` semantics. ``torch`` and ``host`` are templates with ``{0}``,
-    ``{1}`` for the arguments; ``host`` is for Python floats, ``cpp`` for C++ numbers of type ``A`` (an op without
-    one runs in torch). ``kind`` is given where the kind of a result is not
+    ``{1}`` for the arguments; ``host`` is for Python floats, ``cpp`` for C++ numbers of type ``A``, ``triton`` for
+    Triton's blocks (an op without one of them runs in torch there). ``kind`` is given where the kind of a result is not
     the join of the arguments' kinds: it returns None for arguments that the op does not take, and the op is one
     on matrices (the last two axes), of no use outside ``if matrix:``. ``derived`` is the op's definition as rule
     text over its argument names, and then nothing else is needed.
@@ -50,6 +50,7 @@ class Op:
     torch: str = ""
     host: str = ""
     cpp: str = ""
+    triton: str = ""
     sympy: Callable[..., Any] | None = None
     symbol: str = ""
     precedence: int = 100
@@ -244,6 +245,7 @@ def _infix(name: str, symbol: str, precedence: int, meaning: Any, doc: str, **mo
             torch=text,
             host=text,
             cpp="std::pow({0}, {1})" if symbol == "**" else text,
+            triton={"**": "libdevice.pow({0}, {1})", "/": "quotient({0}, {1})"}.get(symbol, text),
             symbol=symbol,
             precedence=precedence,
             **more,
@@ -283,6 +285,7 @@ OPS.register(
         torch="-{0}",
         host="-{0}",
         cpp="-{0}",
+        triton="-{0}",
         symbol="-",
         precedence=6,
         sympy=lambda s, x: -x,
@@ -290,7 +293,9 @@ OPS.register(
 )
 
 
-def _unary(name: str, meaning: Any, doc: str, sympy: Any, torch: str = "", host: str = "", cpp: str = "") -> None:
+def _unary(
+    name: str, meaning: Any, doc: str, sympy: Any, torch: str = "", host: str = "", cpp: str = "", triton: str = ""
+) -> None:
     OPS.register(
         Op(
             name=name,
@@ -300,12 +305,13 @@ def _unary(name: str, meaning: Any, doc: str, sympy: Any, torch: str = "", host:
             torch=torch or f"torch.{name}({{0}})",
             host=host or f"math.{name}({{0}})",
             cpp=cpp or (host or f"math.{name}({{0}})").replace("math.", "std::"),
+            triton=triton or (host or f"math.{name}({{0}})").replace("math.", "libdevice."),
             sympy=sympy,
         )
     )
 
 
-_unary("abs", np.abs, "|x|", lambda s, x: s.Abs(x), host="abs({0})", cpp="std::fabs({0})")
+_unary("abs", np.abs, "|x|", lambda s, x: s.Abs(x), host="abs({0})", cpp="std::fabs({0})", triton="tl.abs({0})")
 _unary(
     "sign",
     _sign,
@@ -313,6 +319,7 @@ _unary(
     lambda s, x: s.sign(x),
     host="(({0} > 0) - ({0} < 0))",
     cpp="sign_({0})",
+    triton="sign_of({0})",
 )
 _unary(
     "floor",
@@ -321,8 +328,9 @@ _unary(
     lambda s, x: s.floor(x),
     host="float(math.floor({0}))",
     cpp="std::floor({0})",
+    triton="tl.floor({0})",
 )
-_unary("sqrt", np.sqrt, "square root; NaN below zero", lambda s, x: s.sqrt(x))
+_unary("sqrt", np.sqrt, "square root; NaN below zero", lambda s, x: s.sqrt(x), triton="root({0})")
 _unary("exp", np.exp, "e to the x", lambda s, x: s.exp(x))
 _unary("exp2", np.exp2, "2 to the x", lambda s, x: 2**x)
 _unary("expm1", np.expm1, "e to the x, less 1, exact near 0", lambda s, x: s.exp(x) - 1)
@@ -350,6 +358,7 @@ _unary(
     lambda s, x: 1 / (1 + s.exp(-x)),
     host="1 / (1 + math.exp(-{0}))",
     cpp="sigmoid_({0})",
+    triton="sigmoid({0})",
 )
 _unary(
     "softplus",
@@ -359,6 +368,7 @@ _unary(
     torch="torch.logaddexp({0}, torch.zeros_like({0}))",
     host="max({0}, 0.0) + math.log1p(math.exp(-abs({0})))",
     cpp="softplus_({0})",
+    triton="softplus({0})",
 )
 
 OPS.register(
@@ -370,6 +380,7 @@ OPS.register(
         torch="torch.maximum({0}, {1})",
         host="max({0}, {1})",
         cpp="max_({0}, {1})",
+        triton="larger({0}, {1})",
         commutative=True,
         sympy=lambda s, x, y: s.Max(x, y),
     )
@@ -383,6 +394,7 @@ OPS.register(
         torch="torch.minimum({0}, {1})",
         host="min({0}, {1})",
         cpp="min_({0}, {1})",
+        triton="smaller({0}, {1})",
         commutative=True,
         sympy=lambda s, x, y: s.Min(x, y),
     )
@@ -396,6 +408,7 @@ OPS.register(
         torch="torch.where({0}, {1}, {2})",
         host="({1} if {0} else {2})",
         cpp="({0} ? {1} : {2})",
+        triton="tl.where({0}, {1}, {2})",
         condition=True,
         sympy=lambda s, c, x, y: s.Piecewise((x, c), (y, True)),
     )

@@ -18,8 +18,9 @@ from rules import SAMPLE, SEEDS
 from evoptim.codegen import compile_rule, source
 from evoptim.codegen.plan import plan
 from evoptim.codegen.targets.cpp.loader import load_kernels
-from evoptim.codegen.targets.cpp.printer import Columns, supported
 from evoptim.codegen.targets.cpp.printer import source as cpp_source
+from evoptim.codegen.targets.cpp.printer import supported
+from evoptim.codegen.targets.statements import Columns
 from evoptim.dsl import UserError, load, parse
 
 SHAPES = ((), (3,), (4, 5), (2, 3, 4), (300, 500))  # the last one is cut into chunks

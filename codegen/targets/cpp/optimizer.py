@@ -13,9 +13,10 @@ from evoptim.dsl.node import name
 
 from ...plan import Plan, plan
 from ...signature import group_values
+from ..statements import Columns
 from ..torch_eager.printer import Printer
 from . import launcher, loader
-from .printer import Columns, source, supported
+from .printer import source, supported
 
 _MARKER = "# --- carried by generated files from here on\n"
 _IMPORTS = (

@@ -7,16 +7,13 @@ that a result does not depend on the number of threads.
 
 from __future__ import annotations
 
-import keyword
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from evoptim.dsl import OPS, Kind, Node, Reduce
-from evoptim.dsl.printer import ATOM, infix
+from evoptim.dsl import OPS, Kind, Node, Op, Reduce
 
 from ...plan import Plan, Stage
+from ..statements import Statements, folded, how, in_memory, outputs, printed
 
-_WIDTH = 116
 DTYPES = {"f32": ("float", "float"), "f64": ("double", "double"), "bf16": ("bf16", "float"), "f16": ("f16", "float")}
 """Suffix of a function: the types P and A."""
 
@@ -84,19 +81,7 @@ def supported(plan: Plan) -> bool:
     """
     if plan.multiplies or (plan.shared and plan.rule.branches):
         return False
-    return all(OPS[n.op].cpp or OPS[n.op].reduce for n in _printed(plan) if n.args)
-
-
-def _printed(plan: Plan) -> set[Node]:
-    hosts = set(plan.hosts)
-    out: set[Node] = set()
-    stack = list(plan.outputs)
-    while stack:
-        n = stack.pop()
-        if n not in out and n not in hosts:
-            out.add(n)
-            stack.extend(n.args)
-    return out
+    return all(OPS[n.op].cpp or OPS[n.op].reduce for n in printed(plan) if n.args)
 
 
 def source(plans: Mapping[str, Plan]) -> str:
@@ -115,20 +100,7 @@ def source(plans: Mapping[str, Plan]) -> str:
             names.append(f"{label}_small")
     exports = ["\n".join([f"#ifdef USE_{suffix}", *(_export(n, suffix) for n in names), "#endif"]) for suffix in DTYPES]
     text = "\n".join([PRELUDE, *functions, "}  // namespace", "", *exports])
-    return "\n".join(part for line in text.split("\n") for part in _folded(line)) + "\n"
-
-
-def _folded(line: str) -> list[str]:
-    """A line, or as many as it needs to be read, broken at blanks."""
-    out: list[str] = []
-    indent = " " * (len(line) - len(line.lstrip()) + 4)
-    while len(line) > _WIDTH:
-        at = line.rfind(" ", len(indent) + 1, _WIDTH)
-        if at < 0:
-            break
-        out.append(line[:at])
-        line = indent + line[at + 1 :]
-    return [*out, line]
+    return "\n".join(part for line in text.split("\n") for part in folded(line)) + "\n"
 
 
 _ARGUMENTS = (
@@ -143,135 +115,24 @@ def _export(function: str, suffix: str) -> str:
     return f'extern "C" void {function}_{suffix}(\n    {_ARGUMENTS}) {{\n    {function}<{p}, {a}>({call});\n}}'
 
 
-class Columns:
-    """The tables that a launch passes: which column of a row holds what."""
-
-    def __init__(self, plan: Plan) -> None:
-        tensors = [b.name for b in plan.slots[1:] if b.kind == Kind.TENSOR]
-        small = [b.name for b in plan.slots[1:] if b.kind not in (Kind.TENSOR, Kind.GLOBAL)]
-        self.pointers: tuple[str, ...] = ("w", "g", *tensors, *small)
-        self.workspaces = len(plan.workspaces)
-        self.lines: tuple[Node, ...] = tuple(n for n in plan.reductions if plan.kinds[n].needs_matrix)
-        self.globals: tuple[str, ...] = tuple(b.name for b in plan.slots[1:] if b.kind == Kind.GLOBAL)
-        self.known: tuple[Node, ...] = tuple(n for n in plan.reductions if n not in self.lines)
-
-    @property
-    def pointer_count(self) -> int:
-        """Pointers per tensor: slots, workspaces, then a result for each reduction to rows, columns or planes."""
-        return len(self.pointers) + self.workspaces + len(self.lines)
-
-    def place(self, slot: str) -> int:
-        """The column of a slot, of a workspace (``%0``) or of a result (``#0``)."""
-        if slot.startswith("%"):
-            return len(self.pointers) + int(slot[1:])
-        if slot.startswith("#"):
-            return len(self.pointers) + self.workspaces + int(slot[1:])
-        return self.pointers.index(slot)
-
-    @property
-    def known_count(self) -> int:
-        """Reduced values per tensor, then the global buffers."""
-        return len(self.known) + len(self.globals)
-
-
-class _Names:
-    """An identifier for every value of a function: the author's where it is free."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.given: dict[Node, str] = {}
-        self.taken = set(_TAKEN) | set(keyword.kwlist)
-
-    def __call__(self, node: Node) -> str:
-        if node not in self.given:
-            wanted = str(node.value) if node.op == "name" else self.plan.names.get(node, "x")
-            while wanted in self.taken:
-                wanted += "_"
-            if wanted == "x":
-                wanted = next(n for n in (f"x{k}" for k in range(1, 10_000)) if n not in self.taken)
-            self.given[node] = wanted
-            self.taken.add(wanted)
-        return self.given[node]
-
-
 _TERMS = {"sum": "{0} += {1};", "mean": "{0} += {1};", "amax": "{0} = max_({1}, {0});", "amin": "{0} = min_({1}, {0});"}
 _START = {"sum": "0", "mean": "0", "amax": "-INFINITY", "amin": "INFINITY"}
 
 
-def _how(reduction: Node) -> str:
-    """What a reduction does: sum, mean, amax or amin."""
-    return OPS[reduction.op].torch
-
-
-class _Function:
+class _Function(Statements):
     """The statements of one function, by how often they run: once a chunk, once a row, once an element."""
 
     def __init__(self, plan: Plan, stops: dict[Node, str]) -> None:
-        self.plan = plan
-        self.columns = Columns(plan)
-        self.names = _Names(plan)
-        self.stops = stops  # values that are in memory: what holds them
+        super().__init__(plan, stops, _TAKEN)
         self.head: list[str] = []
         self.row: list[str] = []
         self.body: list[str] = []
-        self.done: dict[Node, tuple[str, int]] = {}
         self.pointers: dict[str, tuple[str, str]] = {}
-        self.uses: Counter[Node] = Counter()
 
-    def count(self, roots: Iterable[Node]) -> None:
-        """Note how often each value is read, to name what is read more than once."""
-        seen: set[Node] = set()
-        stack = list(roots)
-        self.uses.update(stack)
-        while stack:
-            n = stack.pop()
-            if n in seen or n in self.stops or self._is_leaf(n):
-                continue
-            seen.add(n)
-            self.uses.update(n.args)
-            stack.extend(n.args)
-
-    def _is_leaf(self, n: Node) -> bool:
-        return not n.args or self.plan.kinds[n].number or OPS[n.op].reduce is not None
-
-    def value(self, root: Node) -> str:
-        """The text of a value; the statements it needs come first."""
-        stack = [root]
-        while stack:
-            n = stack[-1]
-            missing = [] if n in self.stops or self._is_leaf(n) else [a for a in n.args if a not in self.done]
-            stack.extend(reversed(missing))
-            if not missing:
-                stack.pop()
-                if n not in self.done:
-                    self.done[n] = self._text(n)
-        return self.done[root][0]
-
-    def _text(self, n: Node) -> tuple[str, int]:
-        if n in self.stops:
-            return self._loaded(n, self.stops[n]), ATOM
-        if n.op == "const":
-            assert isinstance(n.value, float)
-            return f"A({n.value!r})", ATOM
-        if self.plan.kinds[n].number:
-            return self._host(n), ATOM
-        if n.op == "name":
-            return self._leaf(n), ATOM
-        if OPS[n.op].reduce is not None:
-            return self._reduced(n), ATOM
-        op = OPS[n.op]
-        parts = [self.done[a] for a in n.args]
-        if op.symbol and op.name not in ("power", "neg"):
-            text, binding = infix(op.name, op.symbol, op.precedence, parts[0], parts[1]), op.precedence
-        elif op.name == "neg":
-            text, binding = f"-{_tight(parts[0])}", 6
-        else:
-            text, binding = op.cpp.format(*(p for p, _ in parts)), ATOM
-        if self.uses[n] > 1 or n in self.plan.names or self.lines(n) is not self.body:
-            kind = "bool" if op.comparison else "A"
-            self.lines(n).append(f"const {kind} {self.names(n)} = {text};")
-            return self.names(n), ATOM
-        return text, binding
+    @property
+    def innermost(self) -> list[str]:
+        """The statements of the loop over elements."""
+        return self.body
 
     def lines(self, n: Node) -> list[str]:
         """Where a value is computed."""
@@ -280,7 +141,20 @@ class _Function:
             return self.row
         return self.body if kind.has_rows or kind == Kind.TENSOR else self.head
 
-    def _host(self, n: Node) -> str:
+    def constant(self, value: float, operand: bool) -> str:
+        """A number of type A."""
+        return f"A({value!r})"
+
+    def form(self, op: Op) -> str:
+        """An operation in C++."""
+        return op.cpp
+
+    def declared(self, n: Node, text: str) -> str:
+        """The statement that gives a value its name."""
+        return f"const {'bool' if OPS[n.op].comparison else 'A'} {self.names(n)} = {text};"
+
+    def host(self, n: Node) -> str:
+        """The name of a host scalar."""
         index = self.plan.hosts.index(n) + 1  # the first one is the factor of the gradient
         if n.op in OPS and OPS[n.op].comparison:
             self.head.append(f"const bool {self.names(n)} = h[{index}] != 0;")
@@ -288,21 +162,12 @@ class _Function:
             self.head.append(f"const A {self.names(n)} = A(h[{index}]);")
         return self.names(n)
 
-    def _reduced(self, n: Node) -> str:
-        if n in self.columns.lines:
-            return self._loaded(n, f"#{self.columns.lines.index(n)}")
-        self.head.append(f"const A {self.names(n)} = A(k[{self.columns.known.index(n)}]);")
+    def single(self, n: Node, index: int) -> str:
+        """The name of a value that the tensor knows."""
+        self.head.append(f"const A {self.names(n)} = A(k[{index}]);")
         return self.names(n)
 
-    def _leaf(self, n: Node) -> str:
-        kind, slot = self.plan.kinds[n], str(n.value)
-        if kind == Kind.GLOBAL:
-            index = len(self.columns.known) + self.columns.globals.index(slot)
-            self.head.append(f"const A {self.names(n)} = A(k[{index}]);")
-            return self.names(n)
-        return self._loaded(n, slot)
-
-    def _loaded(self, n: Node, slot: str) -> str:
+    def loaded(self, n: Node, slot: str) -> str:
         """A load from a buffer, under a name."""
         factor = "factor * " if slot == "g" else ""
         place = f"{self.pointer(slot)}[{self.index(self.plan.kinds[n])}]"
@@ -323,9 +188,7 @@ class _Function:
             variable = (
                 f"{slot}_p" if slot.isidentifier() else f"kept_{slot[1:]}" if slot[0] == "%" else f"line_{slot[1:]}"
             )
-            while variable in self.names.taken:
-                variable += "_"
-            self.names.taken.add(variable)
+            variable = self.names.fresh(variable)
             kind = {"w": "P", "g": "const P"}.get(slot, "A")
             line = f"{kind}* const __restrict {variable} = static_cast<{kind}*>(at[{self.columns.place(slot)}]);"
             self.pointers[slot] = variable, line
@@ -341,32 +204,14 @@ class _Function:
         yield from (line for _, line in self.pointers.values())
 
 
-def _tight(text: tuple[str, int]) -> str:
-    return text[0] if text[1] >= ATOM else f"({text[0]})"
-
-
-def _stops(plan: Plan, stage: int) -> dict[Node, str]:
-    """What earlier stages have left in memory, and where."""
-    out: dict[Node, str] = {}
-    new = _outputs(plan)
-    for s in plan.stages[:stage]:
-        out |= {new[w]: w for w in s.writes}
-        out |= {n: f"%{plan.workspaces.index(n)}" for n in s.keeps}
-    return out
-
-
-def _outputs(plan: Plan) -> dict[str, Node]:
-    return dict(zip((b.name for b in plan.slots), plan.outputs, strict=True))
-
-
 def _indent(lines: Iterable[str], depth: int = 1) -> list[str]:
     """Lines moved in; those of the preprocessor stay."""
     return [line if line.startswith("#") else "    " * depth + line for line in lines]
 
 
 def _stage(plan: Plan, k: int, function: str) -> str:
-    stage, new = plan.stages[k], _outputs(plan)
-    f = _Function(plan, _stops(plan, k))
+    stage, new = plan.stages[k], outputs(plan)
+    f = _Function(plan, in_memory(plan, k))
     f.count([*(n.args[0] for n in stage.reductions), *stage.keeps, *(new[w] for w in stage.writes)])
     sums = _Sums(plan, stage)
     for n in stage.reductions:
@@ -428,7 +273,7 @@ def _elements(f: _Function, sums: _Sums, begin: str, end: str) -> list[str]:
     if not f.body:
         return []
     inner = sums.inner()
-    added = [sums.part(n) for n in inner if _how(n) in ("sum", "mean")]
+    added = [sums.part(n) for n in inner if how(n) in ("sum", "mean")]
     clause = f" reduction(+ : {', '.join(added)})" if added else ""
     simd = [f"#pragma omp simd{clause}"] if sums.simple else []
     if not inner:
@@ -436,9 +281,9 @@ def _elements(f: _Function, sums: _Sums, begin: str, end: str) -> list[str]:
     return [
         f"for (int64_t b = {begin}; b < {end}; b += BLOCK) {{",
         f"    const int64_t until = std::min<int64_t>(b + BLOCK, {end});",
-        *_indent(f"A {sums.part(n)} = {_START[_how(n)]};" for n in inner),
+        *_indent(f"A {sums.part(n)} = {_START[how(n)]};" for n in inner),
         *_indent([*simd, "for (int64_t j = b; j < until; ++j) {", *_indent(f.body), "}"]),
-        *_indent(_TERMS[_how(n)].format(sums.name(n), f"double({sums.part(n)})") for n in inner),
+        *_indent(_TERMS[how(n)].format(sums.name(n), f"double({sums.part(n)})") for n in inner),
         "}",
     ]
 
@@ -449,10 +294,10 @@ def _flat_loop(f: _Function, sums: _Sums) -> list[str]:
 
 def _matrix_loops(f: _Function, sums: _Sums, results: dict[Node, str]) -> list[str]:
     row = list(f.row)
-    row += [f"double {sums.name(n)} = {_START[_how(n)]};" for n in sums.rows]
+    row += [f"double {sums.name(n)} = {_START[how(n)]};" for n in sums.rows]
     row += _elements(f, sums, "0", "cols")
     for n in sums.rows:
-        mean = " / double(cols)" if _how(n) == "mean" else ""
+        mean = " / double(cols)" if how(n) == "mean" else ""
         row.append(f"store({results[n]}[plane * rows + r], A({sums.name(n)}{mean}));")
     if not row:
         return []
@@ -469,7 +314,7 @@ class _Sums:
         self.rows = [n for n in self.all if plan.kinds[n] == Kind.ROW]
         self.cols = [n for n in self.all if plan.kinds[n] == Kind.COL]
         self.single = [n for n in self.all if n not in self.rows and n not in self.cols]  # one value a chunk
-        self.simple = all(_how(n) in ("sum", "mean") for n in self.all)
+        self.simple = all(how(n) in ("sum", "mean") for n in self.all)
 
     def name(self, n: Node) -> str:
         """The accumulator of a reduction."""
@@ -494,8 +339,8 @@ class _Sums:
         text = f"A({f.value(n.args[0])})" if inside else f"double({f.value(n.args[0])})"
         target = f"{self.name(n)}[j]" if n in self.cols else self.part(n) if inside else self.name(n)
         if kind.has_rows and not kind.has_cols:  # a column's value comes by in every row: it counts once
-            text = f"(r == 0 ? {text} : A({_START[_how(n)]}))"
-        line = _TERMS[_how(n)].format(target, text)
+            text = f"(r == 0 ? {text} : A({_START[how(n)]}))"
+        line = _TERMS[how(n)].format(target, text)
         if kind.has_rows:
             f.body.append(line)
         elif kind.has_cols:
@@ -518,11 +363,11 @@ class _Sums:
             yield "for (int64_t i = 0; i < tensors; ++i)"
             yield "    for (int64_t c = first[i]; c < first[i + 1]; ++c) wide[c + 1] = wide[c] + sizes[3 * i + 2];"
         for n in self.cols:
-            yield f"std::vector<A> partial_{self.all.index(n)}(wide[chunks], A({_START[_how(n)]}));"
+            yield f"std::vector<A> partial_{self.all.index(n)}(wide[chunks], A({_START[how(n)]}));"
 
     def starts(self) -> Iterator[str]:
         """The accumulators at the beginning of a chunk."""
-        yield from (f"double {self.name(n)} = {_START[_how(n)]};" for n in self.single)
+        yield from (f"double {self.name(n)} = {_START[how(n)]};" for n in self.single)
         for n in self.cols:
             yield f"A* const __restrict {self.name(n)} = partial_{self.all.index(n)}.data() + wide[c];"
 
@@ -568,10 +413,10 @@ class _Sums:
     def _over(self, n: Node, begin: str, end: str, term: str, store: str) -> list[str]:
         """A loop over chunks that gives one value."""
         value = f"value_{self.all.index(n)}"
-        divisor = self._entries(n) if _how(n) == "mean" and OPS[n.op].reduce is not Reduce.GLOBAL else ""
+        divisor = self._entries(n) if how(n) == "mean" and OPS[n.op].reduce is not Reduce.GLOBAL else ""
         return [
-            f"double {value} = {_START[_how(n)]};",
-            f"for (int64_t c = {begin}; c < {end}; ++c) {_TERMS[_how(n)].format(value, term)}",
+            f"double {value} = {_START[how(n)]};",
+            f"for (int64_t c = {begin}; c < {end}; ++c) {_TERMS[how(n)].format(value, term)}",
             store.format(f"{value} / double({divisor})" if divisor else value),
         ]
 
@@ -596,7 +441,7 @@ class _Sums:
 
 def _small(plan: Plan, function: str) -> str:
     """The states with less than one value per element: after the last stage."""
-    new = _outputs(plan)
+    new = outputs(plan)
     f = _Function(plan, {})
     f.count(new[s] for s in plan.small)
     ends: list[str] = []
