@@ -74,7 +74,8 @@ class Plan:
     @property
     def flat(self) -> bool:
         """Whether parameters may be seen as vectors: no rows, columns or matrix products."""
-        return not self.multiplies and not any(k.needs_matrix for k in self.kinds.values())
+        kinds = (*self.kinds.values(), *(b.kind for b in self.slots))
+        return not self.multiplies and not any(k.needs_matrix for k in kinds)
 
     @property
     def shared(self) -> bool:
@@ -136,6 +137,11 @@ def plan(rule: Rule, matrix: bool = False) -> Plan:
     hosts = _hosts(outputs, kinds)
     stages = _stages(slots, outputs, kinds)
     return Plan(rule, matrix, slots, outputs, hosts, stages, names, kinds)
+
+
+def class_plans(rule: Rule) -> dict[str, Plan]:
+    """The plans of a rule by class of parameters: ``vector``, and ``matrix`` where it differs."""
+    return {"matrix" if matrix else "vector": plan(rule, matrix) for matrix in rule.classes}
 
 
 def _interpreted(rule: Rule, matrix: bool) -> tuple[dict[str, Node], dict[Node, str]]:
@@ -333,7 +339,7 @@ class _Work:
 
 
 def _describe(p: Plan) -> Iterator[str]:
-    kind = "matrices" if p.matrix else "vectors" if p.rule.branches else "all parameters"
+    kind = "matrices" if p.matrix else "vectors" if len(p.rule.classes) > 1 else "all parameters"
     yield f"{p.rule.name}, {kind}: {len(p.stages)} launches a step"
     yield (
         f"bytes per parameter: {p.element_bytes()} moved in float32 (each buffer once: {p.least_bytes()}), "

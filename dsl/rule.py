@@ -129,6 +129,12 @@ class Rule:
         """Whether the rule treats matrices differently."""
         return any(isinstance(s, If) for s in self.body)
 
+    @property
+    def classes(self) -> tuple[bool, ...]:
+        """The classes of parameters that differ in code or buffers: (False, True) for matrices apart, else (False,)."""
+        apart = self.branches or any(b.kind in (Kind.ROW, Kind.COL) for b in self.buffers)
+        return (False, True) if apart else (False,)
+
     def assigns(self) -> Iterator[Assign]:
         """Every assignment, those inside branches included."""
         for statement in self.body:

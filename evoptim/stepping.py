@@ -93,7 +93,7 @@ def bench(
     found: list[StepTime] = []
     for rule in rules:
         own = seconds[rule.name]
-        moved = plan(rule, rule.branches).element_bytes(size, max(size, 4)) * tensors * rows * cols
+        moved = plan(rule, rule.classes[-1]).element_bytes(size, max(size, 4)) * tensors * rows * cols
         found.append(StepTime(rule.name, statistics.median(own), moved))
         if rule.name in RIVALS:
             name = RIVALS[rule.name][0]

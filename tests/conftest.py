@@ -17,6 +17,9 @@ os.environ["PYTHONSAFEPATH"] = "1"
 # Compiled kernels are kept between runs, apart from those of the user.
 os.environ.setdefault("EVOPTIM_CACHE", str(Path(tempfile.gettempdir()) / f"evoptim-tests-{getpass.getuser()}"))
 sys.path.insert(0, str(Path(__file__).parent / "support"))
+# Triton decides when it is imported whether kernels are compiled or interpreted.
+if not Path("/dev/nvidiactl").exists() and not Path("/dev/kfd").exists():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 _QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("ci", max_examples=300, deadline=None, suppress_health_check=_QUIET, derandomize=True)

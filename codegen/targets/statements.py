@@ -170,7 +170,8 @@ class Statements(ABC):
     def _operation(self, n: Node) -> Text:
         op = OPS[n.op]
         is_infix = bool(op.symbol) and self.form(op) == f"{{0}} {op.symbol} {{1}}"
-        parts = [self._operand(a, is_infix) for a in n.args]
+        typed = any(a.op != "const" for a in n.args)
+        parts = [self._operand(a, is_infix and typed) for a in n.args]
         if is_infix:
             return infix(op.name, op.symbol, op.precedence, parts[0], parts[1]), op.precedence
         if op.name == "neg":

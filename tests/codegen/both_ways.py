@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from interpreted import GPU, on_gpu
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
@@ -65,12 +66,15 @@ def train(
     **options: Any,
 ) -> tuple[torch.optim.Optimizer, list[torch.nn.Parameter]]:
     """The generated optimizer after these gradients, and its parameters."""
-    tensors = [torch.nn.Parameter(torch.tensor(p, dtype=dtype)) for p in params]
-    optimizer = compile_rule(rule, target=target)(tensors, **options)
+    device = GPU if target == "triton" else "cpu"
+    tensors = [torch.nn.Parameter(torch.tensor(p, dtype=dtype, device=device)) for p in params]
+    made = compile_rule(rule, target=target)
+    optimizer = (on_gpu(made) if target == "triton" else made)(tensors, **options)
     for step in grads:
         for tensor, g in zip(tensors, step, strict=True):
-            tensor.grad = torch.tensor(g, dtype=dtype)
-        optimizer.step()
+            tensor.grad = torch.tensor(g, dtype=dtype, device=device)
+        with np.errstate(all="ignore"):  # Triton's interpreter computes with numpy
+            optimizer.step()
     return optimizer, tensors
 
 
@@ -92,7 +96,7 @@ def tensor_values(
         out |= {f"{name}[{i}]": v for name, v in optimizer.state[p].items() if name != "step"}
     shared = [b.name for b in rule.buffers if b.kind == Kind.GLOBAL]
     out |= {f"group {name}": optimizer.param_groups[0][name] for name in shared if name in optimizer.param_groups[0]}
-    return {k: v.double().numpy() for k, v in out.items()}
+    return {k: v.double().cpu().numpy() for k, v in out.items()}
 
 
 def agree(

@@ -240,8 +240,9 @@ def written(text: str) -> Rule:
 
 
 @pytest.mark.parametrize("text", AWKWARD.values(), ids=AWKWARD.keys())
-def test_awkward_rules(text: str) -> None:
-    agree(written(text), steps=4)
+@pytest.mark.parametrize("target", ["torch", "auto"])
+def test_awkward_rules(text: str, target: str) -> None:
+    agree(written(text), steps=4, target=target)
 
 
 BRANCHING = """
@@ -386,8 +387,9 @@ BRANCHES = [parse(text) for text in BRANCHING.strip().split("\n\n")]
 
 
 @pytest.mark.parametrize("rule", BRANCHES, ids=lambda r: r.name)
-def test_branching_rules(rule: Rule) -> None:
-    agree(rule, steps=4)
+@pytest.mark.parametrize("target", ["torch", "auto"])
+def test_branching_rules(rule: Rule, target: str) -> None:
+    agree(rule, steps=4, target=target)
 
 
 @pytest.mark.parametrize(

@@ -8,22 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..rows import Row
+
 # --- carried by generated files from here on
-
-Pairs = list[tuple[Tensor, dict[str, Any]]]
-"""Parameters and their groups."""
-
-
-class Row:
-    """One parameter of a launch: what its row in the tables was made from."""
-
-    def __init__(self, p: Tensor, group: dict[str, Any], target: Tensor, state: dict[str, Any]) -> None:
-        self.p, self.group, self.target, self.state = p, group, target, state
-        self.address, self.size = target.data_ptr(), target.numel()
-        self.step: Tensor = state["step"]
-        self.version, self.t = self.step._version, float(self.step)
-        self.buffers: dict[str, Tensor] = {}
-        self.grad = 0
 
 
 class Launch:
@@ -43,17 +30,15 @@ class Launch:
         self.host_rows: list[int] = []
         self.heads: list[Row] = []  # the first one of the rows that share host scalars
         self.workspaces: list[Tensor] = []
-        self.alive: list[Tensor] = []  # gradients that had to be copied
         self.done = 0  # steps since the tables were made
         self.shared: list[list[float]] = []  # what each tensor knows of values over all parameters
 
-    def add(self, row: Row, tensors: list[Tensor], sizes: tuple[int, ...], key: Any) -> None:
-        """A row for one parameter; ``tensors`` are its parameter, gradient, buffers and workspaces."""
-        row.grad = tensors[1].data_ptr()
-        if tensors[1] is not row.p.grad:
-            self.alive.append(tensors[1])
+    def add(self, row: Row, workspaces: list[Tensor], sizes: tuple[int, ...], key: Any) -> None:
+        """A row for one parameter; those with the same key have the same host scalars."""
+        row.t, row.version = float(row.step), row.step._version
         self.rows.append(row)
-        self.pointers += [x.data_ptr() for x in tensors]
+        self.workspaces += workspaces
+        self.pointers += [*row.addresses(), *(x.data_ptr() for x in workspaces)]
         self.sizes += sizes
         if key not in self.host_keys:
             self.host_keys[key] = len(self.heads)
@@ -70,24 +55,10 @@ class Launch:
 
     def fits(self, states: dict[Any, Any]) -> bool:
         """Whether the tables still hold: nothing was replaced or moved, but gradients may have new addresses."""
-        if self.alive:
-            return False
         for i, row in enumerate(self.rows):
-            p, state, grad = row.p, row.state, row.p.grad
-            if (
-                states.get(p) is not state
-                or grad is None
-                or p.data_ptr() != row.address
-                or p.numel() != row.size
-                or not p.is_contiguous()
-                or grad.dtype is not p.dtype
-                or not grad.is_contiguous()
-                or row.step._version != row.version + self.done
-                or state["step"] is not row.step
-                or any(state[name] is not tensor for name, tensor in row.buffers.items())
-            ):
+            address = row.gradient(states)
+            if address < 0 or row.step._version != row.version + self.done:
                 return False
-            address = grad.data_ptr()
             if address != row.grad:
                 row.grad = self.pointer_table[i * self.columns + 1] = address
         return True

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
-from collections.abc import Iterable
-from types import ModuleType
 
 from evoptim.dsl import OPS, Kind, Node, Reduce, Rule
 from evoptim.dsl.kinds import FACTS
 from evoptim.dsl.node import name
 
-from ...plan import Plan, plan
+from ...plan import Plan, class_plans
 from ...signature import group_values
+from .. import rows
+from ..carried import carried, quoted, tuple_text
 from ..statements import Columns
 from ..torch_eager.printer import Printer
 from . import launcher, loader
 from .printer import source, supported
 
-_MARKER = "# --- carried by generated files from here on\n"
 _IMPORTS = (
     "import ctypes",
     "import functools",
@@ -36,16 +34,16 @@ _IMPORTS = (
 class CompiledText:
     """The parts of a generated file that run a rule in C++; ``supported`` says whether there are any."""
 
+    call = "_compiled_step"
+    tables_name = "_arrangement"
+    skips = False
+
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self.plans: dict[str, Plan] = {}
-        for label, matrix in (("vector", False), ("matrix", True)) if rule.branches else (("vector", False),):
-            found = plan(rule, matrix)
-            if supported(found):
-                self.plans[label] = found
+        self.plans = {label: p for label, p in class_plans(rule).items() if supported(p)}
         self.columns = {label: Columns(p) for label, p in self.plans.items()}
         shared = any(p.shared or self.columns[n].globals for n, p in self.plans.items())
-        if shared and rule.branches:  # what is the same for all parameters is computed in one place
+        if shared and len(rule.classes) > 1:  # what is the same for all parameters is computed in one place
             self.plans = {}
         self.shared = shared
         self.imports: tuple[str, ...] = _IMPORTS
@@ -62,8 +60,9 @@ class CompiledText:
         """What stands at the top level of the file."""
         return [
             *self.host_functions,
-            _carried(loader),
-            _carried(launcher),
+            carried(loader),
+            carried(rows),
+            carried(launcher),
             f'_KERNELS = r"""\n{self.kernels()}"""',
         ]
 
@@ -105,8 +104,8 @@ class CompiledText:
     # methods
 
     def _kind(self) -> list[str]:
-        label = '"matrix" if p.dim() >= 2 else "vector"' if self.rule.branches else '"vector"'
-        only = next(iter(self.plans)) if self.rule.branches and len(self.plans) == 1 else ""
+        label = '"matrix" if p.dim() >= 2 else "vector"' if len(self.rule.classes) > 1 else '"vector"'
+        only = next(iter(self.plans)) if len(self.rule.classes) > 1 and len(self.plans) == 1 else ""
         return [
             "def _kind(self, p: Tensor) -> str:",
             '    """The kernels that take a parameter and its state, such as ``vector_f32``; empty if none do.',
@@ -129,7 +128,7 @@ class CompiledText:
 
     def _compiled_step(self) -> list[str]:
         shared = next((c.globals for c in self.columns.values() if c.globals), ())
-        values = f"[float(row.group[n]) for n in {_tuple(map(_quoted, shared))}]" if shared else "[]"
+        values = f"[float(row.group[n]) for n in {tuple_text(map(quoted, shared))}]" if shared else "[]"
         lines = [
             "def _compiled_step(self, pairs: Pairs) -> Pairs:",
             '    """Update, all at once, the parameters that the compiled kernels take; returns the others."""',
@@ -215,35 +214,26 @@ class CompiledText:
 
     def _add(self, label: str, p: Plan) -> list[str]:
         columns = self.columns[label]
-        buffers = [n for n in columns.pointers if n not in ("w", "g")]
+        buffers = tuple_text(quoted(n) for n in columns.pointers if n not in ("w", "g"))
         scratch = self._scratch(p, columns)
         lines = [
             f"def _add_{label}(self, launch: Launch, p: Tensor, group: dict[str, Any]) -> None:",
             '    """Add a row for one parameter to the tables of its launch."""',
-            "    target, grad, state = _part(p, p), _part(p.grad, p), self.state[p]",
-            "    if grad.dtype != target.dtype or not grad.is_contiguous():",
-            "        grad = torch.empty_like(target).copy_(grad)",
-            "    row = Row(p, group, target, state)",
+            f"    row = Row(p, group, self.state[p], {buffers})",
         ]
+        if p.matrix or scratch or self._facts(p):
+            lines.append("    target = row.target")
         if p.matrix:
             lines += ["    *_, rows, cols = target.shape", "    planes = target.numel() // (rows * cols)"]
-        tensors = ["target", "grad"]
-        if buffers:
-            names = f"({', '.join(map(_quoted, buffers))}{',' if len(buffers) == 1 else ''})"
-            lines.append(f"    row.buffers = {{n: state[n] for n in {names}}}")
-            tensors.append("*(_part(x, p) for x in row.buffers.values())")
         if scratch:
             lines += [
                 "    dtype = torch.promote_types(p.dtype, torch.float32)",
-                f"    sizes = {_tuple(scratch)}",
-                "    scratch = [target.new_empty(n, dtype=dtype) for n in sizes]",
-                "    launch.workspaces += scratch",
+                f"    scratch = [target.new_empty(n, dtype=dtype) for n in {tuple_text(scratch)}]",
             ]
-            tensors.append("*scratch")
-        spans = "(planes, rows, cols)" if p.matrix else "(target.numel(),)"
+        spans = "(planes, rows, cols)" if p.matrix else "(row.size,)"
         shape = ", target.shape" if self._facts(p) else ""
-        lines.append(f"    tensors = [{', '.join(tensors)}]")
-        return [*lines, f"    launch.add(row, tensors, {spans}, (id(group), row.t{shape}))"]
+        key = f"(id(group), float(row.step){shape})"
+        return [*lines, f"    launch.add(row, {'scratch' if scratch else '[]'}, {spans}, {key})"]
 
     def _scalars(self, label: str, p: Plan) -> list[str]:
         """The method that gives the host scalars of a row, the factor of the gradient first."""
@@ -272,7 +262,7 @@ class CompiledText:
     def _stage_table(self, label: str, p: Plan) -> str:
         """How each value that a stage reduces comes together over all tensors, as text."""
         known = self.columns[label].known
-        return _tuple(_tuple(_quoted(_together(p, n)) for n in s.reductions if n in known) for s in p.stages)
+        return tuple_text(tuple_text(quoted(_together(p, n)) for n in s.reductions if n in known) for s in p.stages)
 
 
 def _named_once(printer: Printer, p: Plan) -> dict[Node, Node]:
@@ -303,20 +293,6 @@ def _together(p: Plan, n: Node) -> str:
     return row.torch
 
 
-def _tuple(items: Iterable[str]) -> str:
-    found = list(items)
-    return f"({found[0]},)" if len(found) == 1 else f"({', '.join(found)})"
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"'
-
-
 def _wrapped(word: str, values: list[str]) -> list[str]:
     """A statement with a tuple, one value a line."""
     return [f"    {word} (", *(f"        {v}," for v in values), "    )"] if values else [f"    {word} ()"]
-
-
-def _carried(module: ModuleType) -> str:
-    """The text of a module from its marker on."""
-    return inspect.getsource(module).partition(_MARKER)[2].strip("\n")

@@ -79,7 +79,7 @@ def supported(plan: Plan) -> bool:
     Values over all parameters are exchanged between launches stage by stage, so vectors and matrices must be cut alike:
     a rule that has both such values and branches is left to torch.
     """
-    if plan.multiplies or (plan.shared and plan.rule.branches):
+    if plan.multiplies or (plan.shared and len(plan.rule.classes) > 1):
         return False
     return all(OPS[n.op].cpp or OPS[n.op].reduce for n in printed(plan) if n.args)
 
@@ -445,8 +445,9 @@ def _small(plan: Plan, function: str) -> str:
     f = _Function(plan, {})
     f.count(new[s] for s in plan.small)
     ends: list[str] = []
-    for buffer in (b for b in plan.slots[1:] if b.name in plan.small):
-        text = f.value(new[buffer.name])
+    states = [b for b in plan.slots[1:] if b.name in plan.small]
+    texts = [f.value(new[b.name]) for b in states]  # all before the first is stored
+    for buffer, text in zip(states, texts, strict=True):
         if buffer.name in f.columns.globals:
             index = f.columns.globals.index(buffer.name)
             ends.append(f"found[i * {len(f.columns.globals)} + {index}] = double({text});")

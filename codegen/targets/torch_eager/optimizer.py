@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Protocol
 
 from evoptim.dsl import Buffer, Kind, Reduce, Rule, elementwise, live_statements, reduces
@@ -22,22 +23,28 @@ class Compiled(Protocol):
     """Import statements, of the standard library alone."""
     uses: frozenset[str]
     """Helpers it calls: ``math``, ``_float64``."""
+    call: str
+    """The method that updates what the kernels take and returns the other pairs."""
+    tables_name: str
+    """The attribute that keeps tables between steps."""
+    skips: bool
+    """Whether the kernels change nothing by themselves where GradScaler met a gradient that is not finite."""
 
     def parts(self) -> list[str]:
         """What stands before the class."""
         ...
 
     def methods(self) -> list[str]:
-        """Methods, ``_compiled_step`` among them, without indentation."""
+        """Methods, the one to call among them, without indentation."""
         ...
 
 
 class OptimizerText:
     """Collects what the printed class needs to know about a rule."""
 
-    def __init__(self, rule: Rule, class_name: str, compiled: Compiled | None = None) -> None:
+    def __init__(self, rule: Rule, class_name: str, compiled: Sequence[Compiled] = ()) -> None:
         self.source = rule
-        self.compiled = compiled
+        self.compiled = tuple(compiled)
         self.rule = live_statements(rule)
         self.class_name = class_name
         self.function = function_name(rule)
@@ -63,24 +70,29 @@ class OptimizerText:
         parts = [header, self._imports(), self.update, _DISTRIBUTED]
         if not self.elementwise:
             parts.append(_IS_WHOLE)
-        if self.printer.uses_float64 or (self.compiled and "_float64" in self.compiled.uses):
+        if self.printer.uses_float64 or self._is_used("_float64"):
             parts.append(_FLOAT64)
         if self.together:
             parts.append(_TOGETHER)
-        if self.compiled:
-            parts += self.compiled.parts()
+        for compiled in self.compiled:
+            parts += [part for part in compiled.parts() if part not in parts]
         parts.append(self._class())
         header, *code = (p.strip("\n") for p in parts)
         return header + "\n\n" + "\n\n\n".join(code) + "\n"
 
+    def _is_used(self, helper: str) -> bool:
+        return any(helper in compiled.uses for compiled in self.compiled)
+
     def _imports(self) -> str:
         needed = {"import sys", "from typing import Any"}
         conditions = [c for a in self.arguments for c, _, _ in requirements(a)]
-        if "math." in "".join([self.update, *conditions]) or (self.compiled and "math" in self.compiled.uses):
+        if "math." in "".join([self.update, *conditions]) or self._is_used("math"):
             needed.add("import math")
         types = ("Callable", *(["Generator"] if self.together else []), "Iterable")
         needed.add(f"from collections.abc import {', '.join(types)}")
-        needed |= set(self.compiled.imports if self.compiled else ())
+        needed |= {line for compiled in self.compiled for line in compiled.imports}
+        if "from typing import Any, NamedTuple" in needed:
+            needed.remove("from typing import Any")
         lines = ["from __future__ import annotations", "", *sorted(needed, key=lambda x: (x.startswith("from"), x))]
         lines += ["", "import torch", "from torch import Tensor", "from torch.optim.optimizer import Optimizer"]
         return "\n".join([*lines, "", f'__all__ = ["{self.class_name}"]'])
@@ -115,7 +127,7 @@ class OptimizerText:
 
     def _class(self) -> str:
         body = [self._class_head(), _AMP, self._init(), self._setstate(), self._load(), self._step(), self._one()]
-        body += [_indent(m.split("\n")) for m in self.compiled.methods()] if self.compiled else []
+        body += [_indent(m.split("\n")) for compiled in self.compiled for m in compiled.methods()]
         return "\n\n".join(part.strip("\n") for part in body)
 
     def _class_head(self) -> str:
@@ -151,7 +163,7 @@ class OptimizerText:
             [
                 "def __setstate__(self, state: dict[str, Any]) -> None:",
                 "    super().__setstate__(state)",
-                *(["    self._arrangement = None"] if self.compiled else []),
+                *(f"    self.{tables} = None" for compiled in self.compiled for tables in [compiled.tables_name]),
                 "    for group in self.param_groups:  # checkpoints of older versions may lack a key",
                 *self._loop_over_keys(),
                 "            group.setdefault(key, self.defaults[key])",
@@ -207,10 +219,14 @@ class OptimizerText:
             "    if closure is not None:",
             "        with torch.enable_grad():",
             "            loss = closure()",
+        ]
+        found_inf = [
             '    if getattr(self, "found_inf", None):  # GradScaler met a gradient that is not finite: change nothing',
             "        return loss",
         ]
+        skipping = [c for c in self.compiled if c.skips]
         out += [
+            *([] if skipping else found_inf),
             '    pairs = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]',
             "    for p, _ in pairs:  # before anything is written",
             "        if p.grad.layout != torch.strided:",
@@ -232,10 +248,14 @@ class OptimizerText:
                 "            )",
             ]
         if self.compiled:
-            out += [
-                "    if not torch.compiler.is_compiling():  # then torch makes kernels of its own",
-                "        pairs = self._compiled_step(pairs)",
-            ]
+            out.append("    if not torch.compiler.is_compiling():  # then torch makes kernels of its own")
+        out += [f"        pairs = self.{c.call}(pairs)" for c in skipping]
+        if skipping:
+            out += [found_inf[0].replace("if ", "if pairs and ", 1), found_inf[1]]
+        others = [c for c in self.compiled if not c.skips]
+        if others and skipping:
+            out.append("    if not torch.compiler.is_compiling():")
+        out += [f"        pairs = self.{c.call}(pairs)" for c in others]
         if self.together:
             out.append("    _run_together([self._update(p, group) for p, group in pairs])")
         else:

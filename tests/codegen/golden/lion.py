@@ -8,26 +8,30 @@ def lion(w, g, m, *, lr=1e-4, beta1=0.9, beta2=0.99, weight_decay=0):
     return w, m
 
 rule hash: 31f2b03d720fe929e378059e9b89bf04
-This file needs torch alone. On the CPU it runs in C++, compiled on first use with the system's compiler,
-where there is one; elsewhere in eager torch. Arithmetic and state are float32 for float32, bfloat16
-and float16 parameters, float64 for float64.
+This file needs torch, and on GPUs triton, in which it runs there. On the CPU it runs in C++, compiled on
+first use with the system's compiler, where there is one; elsewhere in eager torch. Arithmetic and state are
+float32 for float32, bfloat16 and float16 parameters, float64 for float64.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
+import importlib.util
+import linecache
 import os
 import platform
 import shutil
 import subprocess
 import sys
 import tempfile
+import types
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -85,6 +89,638 @@ def _placed(x: Any, p: Any) -> Tensor:
         return x
     distribute = sys.modules["torch.distributed.tensor"].distribute_tensor
     return distribute(x, p.device_mesh, p.placements, src_data_rank=None)
+
+
+Pairs = list[tuple[Tensor, dict[str, Any]]]
+"""Parameters and their groups."""
+
+
+class Row:
+    """One parameter of a launch: what its row in the tables was made from."""
+
+    def __init__(self, p: Any, group: dict[str, Any], state: dict[str, Any], buffers: tuple[str, ...]) -> None:
+        self.p, self.group, self.state = p, group, state
+        self.target = _part(p, p)
+        self.address, self.size = self.target.data_ptr(), self.target.numel()
+        self.step: Tensor = state["step"]
+        self.buffers: dict[str, Tensor] = {name: state[name] for name in buffers}
+        grad = _part(p.grad, p)
+        summed = self.target is not p and p.grad.placements != p.placements  # then it is no part of p.grad
+        fits = grad.dtype == p.dtype and grad.is_contiguous() and not summed
+        self.copied = None if fits else torch.empty_like(self.target).copy_(grad)
+        self.t, self.version = 0.0, 0  # the step and the version of its tensor when the row was made
+        self.grad = (grad if self.copied is None else self.copied).data_ptr()
+
+    def addresses(self) -> list[int]:
+        """Where parameter, gradient and buffers are."""
+        return [self.address, self.grad, *(_part(x, self.p).data_ptr() for x in self.buffers.values())]
+
+    def gradient(self, states: dict[Any, Any]) -> int:
+        """The address of the gradient if all else is where it was, else -1."""
+        p, state, grad = self.p, self.state, self.p.grad
+        if self.copied is not None or grad is None or states.get(p) is not state or state["step"] is not self.step:
+            return -1
+        target = p
+        if self.target is not p:  # a DTensor
+            if grad.placements != p.placements:
+                return -1
+            target, grad = _part(p, p), _part(grad, p)
+        if (
+            target.data_ptr() != self.address
+            or target.numel() != self.size
+            or not target.is_contiguous()
+            or grad.dtype is not p.dtype
+            or not grad.is_contiguous()
+            or any(state[name] is not tensor for name, tensor in self.buffers.items())
+        ):
+            return -1
+        return grad.data_ptr()
+
+
+GPU_TYPES = ("cuda",)
+"""Types of devices that Triton's kernels run on: torch calls AMD's GPUs cuda, too."""
+
+CHUNK, BLOCK = 8192, 1024
+"""Elements of a vector that one program takes, and how many at a time."""
+
+STRIP, LINES = 128, 256
+"""Rows of a matrix that one program takes, and rows, columns or partial results at a time."""
+
+WARPS = 4
+
+
+@functools.cache
+def load_triton(source: str) -> Any:
+    """The module of Triton kernels; None, with one warning, where there is no Triton."""
+    if importlib.util.find_spec("triton") is None:
+        warnings.warn(
+            "Triton is not installed, so the optimizer runs in eager torch on the GPU: pip install triton", stacklevel=2
+        )
+        return None
+    name = f"triton_kernels_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
+    module, file = types.ModuleType(name), f"<{name}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # Triton reads it there
+    exec(compile(source, file, "exec"), module.__dict__)
+    return module
+
+
+class Found(NamedTuple):
+    """A reduction of a stage: how parts come together, which kernel leaves them and where, and what of it is wanted.
+
+    ``entries`` says what a mean is taken of: ``numel``, ``rows``, ``cols``, ``planes``, ``tensors`` or ``""``.
+    Lines are found at column ``part`` of the pointers and go to column ``place``; single values are the ``part``-th of
+    a chunk (``tile``) or of a plane (``lines``), and go to a place among what a tensor, or all of them, know.
+    """
+
+    how: str
+    source: str
+    part: int
+    entries: str
+    place: int
+    over_all: bool = False
+
+
+class Stage(NamedTuple):
+    """The launches of a stage: over elements, over lines, and what they leave to be brought together."""
+
+    tile: bool
+    lines: bool
+    rows: tuple[Found, ...]
+    cols: tuple[Found, ...]
+    singles: tuple[Found, ...]
+
+
+class Shape(NamedTuple):
+    """How a plan is laid out: what a tensor brings and needs, the widths of the tables, and the stages."""
+
+    label: str
+    flat: bool
+    buffers: tuple[str, ...]
+    scratch: tuple[str, ...]
+    hosts: int
+    known: int
+    shared: int
+    lines: bool
+    scalars: bool
+    globals: bool
+    stages: tuple[Stage, ...]
+
+
+class GpuLaunch:
+    """The tensors of one kind on one device: tables on the device with a row per tensor, kept while nothing moves.
+
+    ``wide`` says that matrices have more than 128 columns, ``aligned`` that tensors and rows begin at 16 bytes.
+    """
+
+    def __init__(self, kernels: Any, shape: Shape, p: Tensor, wide: bool, aligned: bool) -> None:
+        tl = kernels.tl
+        types_ = {torch.float32: tl.float32, torch.float64: tl.float64}
+        types_ |= {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
+        self.kernels, self.shape, self.device = kernels, shape, p.device
+        self.dtype = torch.promote_types(p.dtype, torch.float32)
+        self.types = {"P": types_[p.dtype], "A": types_[self.dtype]}
+        self.align = {"ALIGN": 16 if aligned else p.element_size()}
+        self.aligned = aligned
+        self.tile = {"CHUNK": CHUNK, "BLOCK": BLOCK}
+        if not shape.flat:
+            self.tile = {"LANES": 16 if aligned else 1, "STRIP": STRIP}
+            self.tile |= {"DOWN": 4, "ACROSS": 512} if wide else {"DOWN": 16, "ACROSS": 128}
+        self.rows: list[Row] = []
+        self.pointers: list[list[int]] = []
+        self.spans: list[tuple[int, int, int]] = []  # planes, rows, columns
+        self.facts: list[tuple[float, ...]] = []
+        self.parts: list[Tensor] = []  # memory that tables point to
+        self.pinned: list[Tensor] = []  # what a captured graph reads again
+        self.numbers: list[list[float]] = []
+
+    def add(self, row: Row) -> None:
+        """A row for one parameter."""
+        shape = row.target.shape
+        rows, cols = shape[-2:] if len(shape) >= 2 else (1, row.size)
+        planes = row.size // (rows * cols)
+        across, down = self._cuts(rows, cols)
+        sizes = {"elements": row.size, "rows": planes * rows, "cols": planes * cols, "planes": planes}
+        sizes |= {"row parts": across * planes * rows, "col parts": down * planes * cols}
+        memory = [row.target.new_empty(sizes[name], dtype=self.dtype) for name in self.shape.scratch]
+        self.parts += memory
+        self.rows.append(row)
+        self.pointers.append([*row.addresses(), *(x.data_ptr() for x in (*memory, row.step))])
+        self.spans.append((planes, rows, cols))
+        self.facts.append((float(row.target.dim()), float(row.size), float(rows), float(cols)))
+
+    def _cuts(self, rows: int, cols: int) -> tuple[int, int]:
+        """Into how many pieces a matrix is cut, across and down."""
+        if self.shape.flat:
+            return 1, 1
+        return -(-cols // self.tile["ACROSS"]), -(-rows // STRIP)
+
+    def upload(self, values: Any, dtype: torch.dtype) -> Tensor:
+        """A table on the device, without waiting for it."""
+        return self._pinned(values, dtype).to(self.device, non_blocking=True)
+
+    def _pinned(self, values: Any, dtype: torch.dtype) -> Tensor:
+        table = torch.as_tensor(values, dtype=dtype)
+        return table.pin_memory() if self.device.type == "cuda" else table
+
+    def prepare(self) -> None:
+        """Make the tables; nothing is added from here on."""
+        shape, integers, count = self.shape, torch.int64, len(self.rows)
+        groups = {id(row.group): row.group for row in self.rows}
+        self.groups = list(groups.values())
+        self.group_table = self.upload([list(groups).index(id(row.group)) for row in self.rows], integers)
+        self.pointer_table = self.upload(self.pointers, integers)
+        self.spare = [self._pinned(torch.empty(count, dtype=integers), integers) for _ in range(2)]
+        flat = [planes * rows * cols for planes, rows, cols in self.spans]
+        self.size_table = self.upload(flat if shape.flat else self.spans, integers)
+        self.fact_table = self.upload(self.facts, torch.float64)
+        pieces = [-(-n // CHUNK) for n in flat]
+        if not shape.flat:
+            pieces = [planes * a * d for (planes, r, c) in self.spans for a, d in [self._cuts(r, c)]]
+        planes = [1 if shape.flat else span[0] for span in self.spans]
+        self.pieces, self.planes = pieces, planes
+        self.chunk_table, self.plane_table = self._listed(pieces), self._listed(planes)
+        self.hosts = self._zeros(count, shape.hosts + 1)
+        self.known = self._zeros(count, max(shape.known, 1))
+        self.shared = self._zeros(max(shape.shared, 1))
+        self.one, self.zero = self._zeros(1) + 1, self._zeros(1)
+        self.found: list[dict[str, Tensor]] = []
+        for stage in shape.stages:
+            each = {s: sum(f.source == s for f in stage.singles) for s in ("tile", "lines")}
+            lengths = {"tile": sum(pieces), "lines": sum(planes)}
+            self.found.append({s: self._zeros(lengths[s], max(each[s], 1)) for s in each})
+
+    def _zeros(self, *size: int) -> Tensor:
+        return torch.zeros(size, dtype=self.dtype, device=self.device)
+
+    def _listed(self, counts: list[int]) -> Tensor:
+        """A table with a row (tensor, piece) for every piece of every tensor."""
+        of = torch.tensor(counts)
+        tensor = torch.repeat_interleave(of)
+        first = torch.cumsum(of, 0) - of
+        return self.upload(torch.stack([tensor, torch.arange(len(tensor)) - first[tensor]], 1), torch.int64)
+
+    def fits(self, states: dict[Any, Any]) -> bool:
+        """Whether the tables still hold; gradients may have new addresses, which are noted."""
+        changed = False
+        for row in self.rows:
+            address = row.gradient(states)
+            if address < 0 or (self.aligned and address % 16):
+                return False
+            changed |= address != row.grad
+            row.grad = address
+        if changed:
+            self._move_gradients()
+        return True
+
+    def _move_gradients(self) -> None:
+        """Write the gradients' addresses into the table."""
+        grads = torch.tensor([row.grad for row in self.rows])
+        if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            if not self.spare:
+                raise RuntimeError(
+                    "gradients moved in a third capture of this step: step once outside of a graph first"
+                )
+            self.pinned.append(self.spare.pop().copy_(grads))  # replays copy it again, so it stays as it is
+            grads = self.pinned[-1]
+        else:
+            grads = self._pinned(grads, torch.int64)
+        self.pointer_table[:, 1].copy_(grads, non_blocking=True)
+
+    def begin(self, values: list[list[Any]], grad_scale: Any, found_inf: Any) -> None:
+        """Take the hyperparameters of each group, and let the device count steps and compute host scalars.
+
+        A tensor among them that lives on a GPU is read there.
+        """
+        there = [(g, i, v) for g, row in enumerate(values) for i, v in enumerate(row) if _on_gpu(v)]
+        numbers = [[0.0 if _on_gpu(v) else float(v) for v in row] for row in values]
+        if not self.numbers:
+            self.value_table = self.upload(numbers, torch.float64)
+        elif numbers != self.numbers:
+            self.value_table.copy_(self._pinned(numbers, torch.float64), non_blocking=True)
+        self.numbers = numbers
+        for g, i, v in there:
+            self.value_table[g, i].copy_(v.reshape(()))
+        self.scale = self.one if grad_scale is None else torch.as_tensor(grad_scale, device=self.device)
+        self.skip = self.zero if found_inf is None else torch.as_tensor(found_inf, device=self.device)
+        tables = self.pointer_table, self.group_table, self.value_table, self.fact_table, self.hosts
+        self._run(f"{self.shape.label}_hosts", len(self.rows), *tables, self.scale, self.skip, A=self.types["A"])
+
+    def _run(self, kernel: str, programs: int, *tables: Tensor, **constants: Any) -> None:
+        launch = getattr(self.kernels, kernel)[(programs,)]
+        launch(*tables, **constants, num_warps=WARPS, enable_fp_fusion=False)
+
+    def _pass(self, kernel: str, programs: int, first: tuple[Tensor, ...], partial: Tensor, **constants: Any) -> None:
+        tables = self.pointer_table, self.size_table, self.hosts, self.known, self.shared, partial, self.skip
+        name = f"{self.shape.label}_{kernel}"
+        self._run(name, programs, *first, *tables, **self.types, **self.align, **constants)
+
+    def stage(self, k: int) -> None:
+        """One pass over the elements, and what it reduces for each tensor."""
+        stage, found = self.shape.stages[k], self.found[k]
+        if stage.tile:
+            self._pass(f"stage_{k}", len(self.chunk_table), (self.chunk_table,), found["tile"], **self.tile)
+        if stage.lines:
+            tables = (self.plane_table,)
+            self._pass(f"stage_{k}_lines", len(self.plane_table), tables, found["lines"], LINES=LINES)
+        for how, lines, jobs in self.jobs[k]:
+            self.combine(how, "combine_lines" if lines else "combine_all", jobs)
+
+    def combine(self, how: str, kernel: str, jobs: Tensor) -> None:
+        """Bring partial results together."""
+        start = {"sum": 0.0, "amax": -float("inf"), "amin": float("inf")}[how]
+        lines = LINES if kernel == "combine_lines" else 1024
+        self._run(kernel, len(jobs), jobs, self.skip, HOW=how, START=start, A=self.types["A"], LINES=lines)
+
+    def finish(self) -> None:
+        """The states with less than one value per element."""
+        if self.shape.lines:
+            self._pass("lines", len(self.plane_table), (self.plane_table,), self.known, LINES=LINES)
+        if self.shape.scalars:
+            self._pass("scalars", len(self.rows), (), self.known)
+
+    def write_globals(self) -> None:
+        """The states of which all tensors have one."""
+        if self.shape.globals:
+            self._pass("globals", 1, (), self.known)
+
+    def plan_jobs(self) -> None:
+        """List what is to be brought together after each stage, for each tensor."""
+        self.jobs: list[list[tuple[str, bool, Tensor]]] = []
+        for k, stage in enumerate(self.shape.stages):
+            lists: dict[tuple[str, bool], list[tuple[int, ...]]] = {}
+            for axis, found in (*(("rows", f) for f in stage.rows), *(("cols", f) for f in stage.cols)):
+                lists.setdefault((_way(found.how), True), []).extend(self._line_jobs(axis, found))
+            for found in stage.singles:
+                if not found.over_all:
+                    lists.setdefault((_way(found.how), False), []).extend(self._single_jobs(k, found))
+            self.jobs.append([(how, lines, self.upload(jobs, torch.int64)) for (how, lines), jobs in lists.items()])
+
+    def _line_jobs(self, axis: str, found: Found) -> list[tuple[int, ...]]:
+        out: list[tuple[int, ...]] = []
+        for pointers, (planes, rows, cols) in zip(self.pointers, self.spans, strict=True):
+            across, down = self._cuts(rows, cols)
+            results, parts = (planes * rows, across) if axis == "rows" else (planes * cols, down)
+            entries = {"rows": rows, "cols": cols}.get(found.entries, 1)
+            ends = pointers[found.part], pointers[found.place], results, parts
+            out += [(*ends, first, entries) for first in range(0, results, LINES)]
+        return out
+
+    def _single_jobs(self, k: int, found: Found) -> list[tuple[int, ...]]:
+        table, first = self.found[k][found.source], 0
+        out: list[tuple[int, ...]] = []
+        counts = self.pieces if found.source == "tile" else self.planes
+        for i, (count, span) in enumerate(zip(counts, self.spans, strict=True)):
+            source, result = table[first, found.part], self.known[i, found.place]
+            planes, rows, cols = span
+            numbers = {"numel": planes * rows * cols, "rows": planes * rows, "cols": planes * cols, "planes": planes}
+            ends = source.data_ptr(), result.data_ptr(), table.shape[1], count
+            out.append((*ends, 0, numbers.get(found.entries, 1)))
+            first += count
+        return out
+
+
+class GpuStep:
+    """All launches of an optimizer on one device, which exchange what is reduced over all parameters."""
+
+    def __init__(self, launches: list[GpuLaunch]) -> None:
+        self.launches = launches
+        first = launches[0]
+        for launch in launches:
+            launch.prepare()
+            launch.shared = first.shared
+            launch.plan_jobs()
+        self.jobs: list[list[tuple[str, Tensor]]] = []
+        self.between: list[Tensor] = []
+        for k in range(max(len(x.shape.stages) for x in launches)):
+            self.jobs.append([job for f in self._singles(k) if f.over_all for job in self._shared_jobs(k, f)])
+
+    def _singles(self, k: int) -> tuple[Found, ...]:
+        stages = self.launches[0].shape.stages
+        return stages[k].singles if k < len(stages) else ()
+
+    def _shared_jobs(self, k: int, found: Found) -> list[tuple[str, Tensor]]:
+        """First the parts of each launch, then of all launches."""
+        first, way = self.launches[0], _way(found.how)
+        between = first.upload([0.0] * len(self.launches), first.dtype)
+        self.between.append(between)
+        parts: list[tuple[int, ...]] = []
+        for x, launch in enumerate(self.launches):
+            table = launch.found[k][found.source]
+            ends = table[0, found.part], between[x]
+            parts.append((*(e.data_ptr() for e in ends), table.shape[1], len(table), 0, 1))
+        rows = [row for launch in self.launches for row in launch.rows]
+        numbers = {"numel": sum(row.size for row in rows), "tensors": len(rows)}
+        result = first.shared[found.place].data_ptr()
+        last = (between.data_ptr(), result, 1, len(self.launches), 0, numbers.get(found.entries, 1))
+        return [(way, first.upload(jobs, torch.int64)) for jobs in (parts, [last])]
+
+    def run(self, grad_scale: Any, found_inf: Any, values: Any) -> None:
+        """One step of all parameters; ``values`` gives the hyperparameters of a group."""
+        device = self.launches[0].device
+        with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
+            for launch in self.launches:
+                launch.begin([values(group) for group in launch.groups], grad_scale, found_inf)
+            for k, jobs in enumerate(self.jobs):
+                for launch in self.launches:
+                    if k < len(launch.shape.stages):
+                        launch.stage(k)
+                for how, table in jobs:
+                    self.launches[0].combine(how, "combine_all", table)
+            for launch in self.launches:
+                launch.finish()
+            self.launches[0].write_globals()
+        changed = [x for launch in self.launches for row in launch.rows for x in (row.target, row.step)]
+        torch.autograd.graph.increment_version(changed)
+
+
+def _way(how: str) -> str:
+    """How parts of a reduction come together; a mean is divided at the end."""
+    return "sum" if how == "mean" else how
+
+
+def _on_gpu(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.device.type != "cpu"
+
+
+_VECTOR = Shape(
+    label="vector",
+    flat=True,
+    buffers=("m",),
+    scratch=(),
+    hosts=6,
+    known=0,
+    shared=0,
+    lines=False,
+    scalars=False,
+    globals=False,
+    stages=(
+        Stage(
+            tile=True,
+            lines=False,
+            rows=(),
+            cols=(),
+            singles=(),
+        ),
+    ),
+)
+
+
+_SHAPES = {
+    "vector": _VECTOR,
+}
+
+
+_TRITON = r"""
+import triton
+import triton.language as tl
+from triton.language.extra import libdevice
+
+
+@triton.jit
+def quotient(x, y):
+    '''x / y, correctly rounded.'''
+    if x.dtype == tl.float64 or y.dtype == tl.float64:
+        return x / y
+    else:
+        return tl.div_rn(x, y)
+
+
+@triton.jit
+def root(x):
+    '''The square root, correctly rounded.'''
+    if x.dtype == tl.float64:
+        return tl.sqrt(x)
+    else:
+        return tl.sqrt_rn(x)
+
+
+@triton.jit
+def sign_of(x):
+    '''-1, 0 or 1; 0 for NaN.'''
+    return (x > 0).to(x.dtype) - (x < 0).to(x.dtype)
+
+
+@triton.jit
+def larger(x, y):
+    '''The larger of two; NaN if either is.'''
+    return tl.where(x != x, x, tl.where(x > y, x, y))
+
+
+@triton.jit
+def smaller(x, y):
+    '''The smaller of two; NaN if either is.'''
+    return tl.where(x != x, x, tl.where(x < y, x, y))
+
+
+@triton.jit
+def sigmoid(x):
+    '''1 / (1 + exp(-x)).'''
+    return quotient(tl.full([], 1.0, x.dtype), 1.0 + libdevice.exp(-x))
+
+
+@triton.jit
+def softplus(x):
+    '''log(1 + exp(x)), without overflow.'''
+    return tl.where(x > 0, x, 0.0) + libdevice.log1p(libdevice.exp(-tl.abs(x)))
+
+
+@triton.jit
+def joined(x, y, HOW: tl.constexpr):
+    '''Two partial results together: sums, the larger or the smaller ones.'''
+    if HOW == "sum":
+        return x + y
+    elif HOW == "amax":
+        return larger(x, y)
+    else:
+        return smaller(x, y)
+
+
+@triton.jit
+def reduced(x, HOW: tl.constexpr, AXIS: tl.constexpr):
+    '''Partial results along an axis together, or along all of them.'''
+    if HOW == "sum":
+        return tl.sum(x, AXIS)
+    else:
+        bad = tl.max((x != x).to(tl.int32), AXIS)
+        found = tl.max(x, AXIS) if HOW == "amax" else tl.min(x, AXIS)
+        return tl.where(bad != 0, float("nan"), found)
+
+
+@triton.jit
+def combine_lines(jobs, skip, HOW: tl.constexpr, START: tl.constexpr, A: tl.constexpr, LINES: tl.constexpr):
+    '''The second phase of reductions to rows and columns: a job adds up the parts of LINES neighbouring results.
+
+    A job is (address of the parts, address of the results, results, parts, first result, entries of a mean or 1).
+    '''
+    if tl.load(skip) != 0:
+        return
+    job = jobs + 6 * tl.program_id(0)
+    source = tl.load(job).to(tl.pointer_type(A))
+    results = tl.load(job + 2)
+    line = tl.load(job + 4) + tl.arange(0, LINES)
+    inside = line < results
+    total = tl.full([LINES], START, A)
+    for part in range(0, tl.load(job + 3)):
+        total = joined(total, tl.load(source + part * results + line, inside, START), HOW)
+    entries = tl.load(job + 5).to(A)
+    tl.store(tl.load(job + 1).to(tl.pointer_type(A)) + line, quotient(total, entries), inside)
+
+
+@triton.jit
+def combine_all(jobs, skip, HOW: tl.constexpr, START: tl.constexpr, A: tl.constexpr, LINES: tl.constexpr):
+    '''The second phase of reductions to one value: a job adds up parts that stand a stride apart.
+
+    A job is (address of the first part, address of the result, stride, parts, 0, entries of a mean or 1).
+    '''
+    if tl.load(skip) != 0:
+        return
+    job = jobs + 6 * tl.program_id(0)
+    source = tl.load(job).to(tl.pointer_type(A))
+    stride = tl.load(job + 2)
+    parts = tl.load(job + 3)
+    total = tl.full([LINES], START, A)
+    for first in range(0, parts, LINES):
+        part = first + tl.arange(0, LINES)
+        total = joined(total, tl.load(source + part * stride, part < parts, START), HOW)
+    entries = tl.load(job + 5).to(A)
+    tl.store(tl.load(job + 1).to(tl.pointer_type(A)), quotient(reduced(total, HOW, 0), entries))
+
+
+@triton.jit
+def vector_hosts(pointers, groups, values, facts, hosts, grad_scale, skip, A: tl.constexpr):
+    '''One tensor's step count, the factor of its gradient, and what follows from hyperparameters and step alone.'''
+    i = tl.program_id(0).to(tl.int64)
+    going = tl.load(skip) == 0
+    step = tl.load(pointers + i * 4 + 3).to(tl.pointer_type(tl.float32))
+    t = tl.load(step) + 1
+    tl.store(step, t, going)
+    t = t.to(tl.float64)
+    v = values + tl.load(groups + i) * 5
+    f = facts + i * 4
+    beta2 = tl.load(v + 3)
+    lr = tl.load(v + 1)
+    beta1 = tl.load(v + 2)
+    weight_decay = tl.load(v + 4)
+    h = hosts + i * 7
+    tl.store(h, quotient(tl.load(v), tl.load(grad_scale).to(tl.float64)).to(A))
+    tl.store(h + 1, beta2.to(A))
+    tl.store(h + 2, (1.0 - beta2).to(A))
+    tl.store(h + 3, lr.to(A))
+    tl.store(h + 4, beta1.to(A))
+    tl.store(h + 5, (1.0 - beta1).to(A))
+    tl.store(h + 6, weight_decay.to(A))
+
+
+@triton.jit
+def vector_stage_0_tile(
+    j,
+    inside,
+    w_p,
+    m_p,
+    g_p,
+    factor,
+    lr,
+    beta1,
+    x1,
+    weight_decay,
+    beta2,
+    x2,
+    P: tl.constexpr,
+    A: tl.constexpr,
+):
+    '''The elements j of one tensor; inside says which of them exist, None that all do.'''
+    w = tl.load(w_p + j, inside).to(A)
+    m = tl.load(m_p + j, inside).to(A)
+    g = factor * tl.load(g_p + j, inside).to(A)
+    u = sign_of(beta1 * m + x1 * g)
+    w_ = w - lr * (u + weight_decay * w)
+    m_ = beta2 * m + x2 * g
+    tl.store(w_p + j, w_.to(P), inside)
+    tl.store(m_p + j, m_.to(A), inside)
+
+
+@triton.jit
+def vector_stage_0(
+    chunks,
+    pointers,
+    sizes,
+    hosts,
+    known,
+    shared,
+    partial,
+    skip,
+    P: tl.constexpr,
+    A: tl.constexpr,
+    ALIGN: tl.constexpr,
+    CHUNK: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    '''One chunk of one tensor, tile by tile.'''
+    if tl.load(skip) != 0:
+        return
+    i = tl.load(chunks + 2 * tl.program_id(0))
+    begin = tl.load(chunks + 2 * tl.program_id(0) + 1) * CHUNK
+    end = tl.minimum(begin + CHUNK, tl.load(sizes + i))
+    at = pointers + i * 4
+    w_p = tl.multiple_of(tl.load(at + 0).to(tl.pointer_type(P)), ALIGN)
+    m_p = tl.multiple_of(tl.load(at + 2).to(tl.pointer_type(A)), ALIGN)
+    g_p = tl.multiple_of(tl.load(at + 1).to(tl.pointer_type(P)), ALIGN)
+    h = hosts + i * 7
+    factor = tl.load(h)
+    lr = tl.load(h + 3)
+    beta1 = tl.load(h + 4)
+    x1 = tl.load(h + 5)
+    weight_decay = tl.load(h + 6)
+    beta2 = tl.load(h + 1)
+    x2 = tl.load(h + 2)
+    whole = begin + (end - begin) // BLOCK * BLOCK
+    for start in range(begin, whole, BLOCK):
+        vector_stage_0_tile(start + tl.arange(0, BLOCK), None, w_p, m_p, g_p, factor, lr, beta1, x1, weight_decay,
+            beta2, x2, P, A)
+    if whole < end:
+        j = whole + tl.arange(0, BLOCK)
+        vector_stage_0_tile(j, j < end, w_p, m_p, g_p, factor, lr, beta1, x1, weight_decay, beta2, x2, P, A)
+"""
 
 
 def _vector_hosts(
@@ -169,22 +805,6 @@ def _cached(source: str, compiler: list[str], key: str) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
-Pairs = list[tuple[Tensor, dict[str, Any]]]
-"""Parameters and their groups."""
-
-
-class Row:
-    """One parameter of a launch: what its row in the tables was made from."""
-
-    def __init__(self, p: Tensor, group: dict[str, Any], target: Tensor, state: dict[str, Any]) -> None:
-        self.p, self.group, self.target, self.state = p, group, target, state
-        self.address, self.size = target.data_ptr(), target.numel()
-        self.step: Tensor = state["step"]
-        self.version, self.t = self.step._version, float(self.step)
-        self.buffers: dict[str, Tensor] = {}
-        self.grad = 0
-
-
 class Launch:
     """The tensors of one kind, such as ``matrix_f32``: a row of each table per tensor, kept while nothing moves.
 
@@ -202,17 +822,15 @@ class Launch:
         self.host_rows: list[int] = []
         self.heads: list[Row] = []  # the first one of the rows that share host scalars
         self.workspaces: list[Tensor] = []
-        self.alive: list[Tensor] = []  # gradients that had to be copied
         self.done = 0  # steps since the tables were made
         self.shared: list[list[float]] = []  # what each tensor knows of values over all parameters
 
-    def add(self, row: Row, tensors: list[Tensor], sizes: tuple[int, ...], key: Any) -> None:
-        """A row for one parameter; ``tensors`` are its parameter, gradient, buffers and workspaces."""
-        row.grad = tensors[1].data_ptr()
-        if tensors[1] is not row.p.grad:
-            self.alive.append(tensors[1])
+    def add(self, row: Row, workspaces: list[Tensor], sizes: tuple[int, ...], key: Any) -> None:
+        """A row for one parameter; those with the same key have the same host scalars."""
+        row.t, row.version = float(row.step), row.step._version
         self.rows.append(row)
-        self.pointers += [x.data_ptr() for x in tensors]
+        self.workspaces += workspaces
+        self.pointers += [*row.addresses(), *(x.data_ptr() for x in workspaces)]
         self.sizes += sizes
         if key not in self.host_keys:
             self.host_keys[key] = len(self.heads)
@@ -229,24 +847,10 @@ class Launch:
 
     def fits(self, states: dict[Any, Any]) -> bool:
         """Whether the tables still hold: nothing was replaced or moved, but gradients may have new addresses."""
-        if self.alive:
-            return False
         for i, row in enumerate(self.rows):
-            p, state, grad = row.p, row.state, row.p.grad
-            if (
-                states.get(p) is not state
-                or grad is None
-                or p.data_ptr() != row.address
-                or p.numel() != row.size
-                or not p.is_contiguous()
-                or grad.dtype is not p.dtype
-                or not grad.is_contiguous()
-                or row.step._version != row.version + self.done
-                or state["step"] is not row.step
-                or any(state[name] is not tensor for name, tensor in row.buffers.items())
-            ):
+            address = row.gradient(states)
+            if address < 0 or row.step._version != row.version + self.done:
                 return False
-            address = grad.data_ptr()
             if address != row.grad:
                 row.grad = self.pointer_table[i * self.columns + 1] = address
         return True
@@ -463,6 +1067,7 @@ class Lion(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self._gpu = None
         self._arrangement = None
         for group in self.param_groups:  # checkpoints of older versions may lack a key
             for key in ("lr", "betas", "weight_decay", "maximize"):
@@ -500,8 +1105,6 @@ class Lion(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if getattr(self, "found_inf", None):  # GradScaler met a gradient that is not finite: change nothing
-            return loss
         pairs = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
         for p, _ in pairs:  # before anything is written
             if p.grad.layout != torch.strided:
@@ -509,6 +1112,10 @@ class Lion(Optimizer):
             if _is_distributed(p) and any(x.is_partial() for x in p.placements):
                 raise RuntimeError("Lion does not take partial sums as parameters")
         if not torch.compiler.is_compiling():  # then torch makes kernels of its own
+            pairs = self._gpu_step(pairs)
+        if pairs and getattr(self, "found_inf", None):  # GradScaler met a gradient that is not finite: change nothing
+            return loss
+        if not torch.compiler.is_compiling():
             pairs = self._compiled_step(pairs)
         for p, group in pairs:
             self._update(p, group)
@@ -543,6 +1150,84 @@ class Lion(Optimizer):
         )
         target.copy_(w)
         _part(state["m"], p).copy_(m)
+
+    _gpu: tuple[list[GpuStep], Pairs, list[Any]] | None = None
+    _gpu_captured: tuple[Any, ...] = ()
+
+    def _gpu_step(self, pairs: Pairs) -> Pairs:
+        """Update on GPUs, all at once, the parameters that Triton's kernels take; returns the others."""
+        if not any(_part(p, p).device.type in GPU_TYPES for p, _ in pairs):
+            return pairs
+        known = [(id(p), id(group)) for p, group in pairs]
+        arranged = self._gpu
+        if (
+            arranged is None
+            or arranged[2] != known
+            or not all(x.fits(self.state) for step in arranged[0] for x in step.launches)
+        ):
+            arranged = *self._gpu_arrange(pairs), known
+        for step in arranged[0]:
+            step.run(getattr(self, "grad_scale", None), getattr(self, "found_inf", None), self._gpu_values)
+        self._gpu = None if arranged[1] else arranged
+        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+            self._gpu_captured += (arranged[0],)  # replays read its tables
+        return arranged[1]
+
+    def _gpu_kind(self, p: Tensor) -> Any:
+        """What distinguishes launches, for a parameter that the kernels take; else None.
+
+        The first step of a parameter, which makes its state, is torch's.
+        """
+        part, state = _part(p, p), self.state.get(p)
+        if not state or part.device.type not in GPU_TYPES or not part.is_contiguous() or not part.numel():
+            return None
+        label = "vector"
+        types = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+        if p.dtype not in types or label not in _SHAPES:
+            return None
+        dtype = torch.promote_types(p.dtype, torch.float32)
+        for name, value in state.items():
+            if name != "step" and (
+                value.dtype != dtype or value.device != part.device or not _part(value, p).is_contiguous()
+            ):
+                return None
+        rows, cols = part.shape[-2:] if part.dim() >= 2 else (1, part.numel())
+        if not _SHAPES[label].flat and rows * cols < min(1024, part.numel()):  # many small matrices
+            return None
+        return label, part.device, p.dtype, cols > 128, cols % 16 == 0 or _SHAPES[label].flat
+
+    def _gpu_arrange(self, pairs: Pairs) -> tuple[list[GpuStep], Pairs]:
+        """Tables for the kernels, by device, and the parameters that they do not take."""
+        kinds = [self._gpu_kind(p) for p, _ in pairs]
+        kernels = load_triton(_TRITON) if any(kinds) else None
+        if kernels is None:
+            return [], pairs
+        launches: dict[Any, GpuLaunch] = {}
+        for (p, group), kind in zip(pairs, kinds, strict=True):
+            if kind is None:
+                continue
+            label, device, _, wide, aligned = kind
+            state = self.state[p]
+            state["step"] = state["step"].to(device=device, dtype=torch.float32)
+            row = Row(p, group, state, _SHAPES[label].buffers)
+            aligned = aligned and all(x % 16 == 0 for x in row.addresses())
+            key = (*kind[:4], aligned)
+            if key not in launches:
+                launches[key] = GpuLaunch(kernels, _SHAPES[label], row.target, wide, aligned)
+            launches[key].add(row)
+        devices = dict.fromkeys(x.device for x in launches.values())
+        steps = [GpuStep([x for x in launches.values() if x.device == d]) for d in devices]
+        return steps, [pair for pair, kind in zip(pairs, kinds, strict=True) if kind is None]
+
+    def _gpu_values(self, group: dict[str, Any]) -> list[Any]:
+        """The sign of the gradient and the hyperparameters, in the rule's order."""
+        return [
+            -1.0 if group["maximize"] else 1.0,
+            group["lr"],
+            group["betas"][0],
+            group["betas"][1],
+            group["weight_decay"],
+        ]
 
     def _kind(self, p: Tensor) -> str:
         """The kernels that take a parameter and its state, such as ``vector_f32``; empty if none do.
@@ -608,13 +1293,8 @@ class Lion(Optimizer):
 
     def _add_vector(self, launch: Launch, p: Tensor, group: dict[str, Any]) -> None:
         """Add a row for one parameter to the tables of its launch."""
-        target, grad, state = _part(p, p), _part(p.grad, p), self.state[p]
-        if grad.dtype != target.dtype or not grad.is_contiguous():
-            grad = torch.empty_like(target).copy_(grad)
-        row = Row(p, group, target, state)
-        row.buffers = {n: state[n] for n in ("m",)}
-        tensors = [target, grad, *(_part(x, p) for x in row.buffers.values())]
-        launch.add(row, tensors, (target.numel(),), (id(group), row.t))
+        row = Row(p, group, self.state[p], ("m",))
+        launch.add(row, [], (row.size,), (id(group), float(row.step)))
 
     def _vector_scalars(self, row: Row, t: float) -> tuple[float, ...]:
         """The host scalars of a row at step t, after the factor of its gradient."""

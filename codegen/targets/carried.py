@@ -1,0 +1,25 @@
+"""Text of generated files that comes from modules of this package, and pieces of Python text."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from types import ModuleType
+
+_MARKER = "# --- carried by generated files from here on\n"
+
+
+def carried(module: ModuleType) -> str:
+    """The text of a module from its marker on."""
+    return inspect.getsource(module).partition(_MARKER)[2].strip("\n")
+
+
+def tuple_text(items: Iterable[str]) -> str:
+    """A tuple of printed values."""
+    found = list(items)
+    return f"({found[0]},)" if len(found) == 1 else f"({', '.join(found)})"
+
+
+def quoted(text: str) -> str:
+    """A string that needs no escapes."""
+    return f'"{text}"'
