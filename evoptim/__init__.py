@@ -81,6 +81,40 @@ def export(source: RuleLike, path: str | PathLike[str], *, target: str = "auto",
     return write(_rule(source), path, class_name, target)
 
 
+def export_package(
+    source: RuleLike,
+    folder: str | PathLike[str],
+    *,
+    name: str | None = None,
+    version: str = "0.1.0",
+    target: str = "auto",
+    class_name: str | None = None,
+) -> Path:
+    """Write a rule as a Python package to install: the optimizer, its tests, and a model card.
+
+    The optimizer is run here, in every way that this machine has, and compared with a float64 run of the rule; the card
+    says how much they differ. The tests need torch and pytest alone.
+
+    Args:
+        source: A rule, the name of one, the path of a rule file, or ``run-directory#best``.
+        folder: The folder to make; it appears whole or not at all.
+        name: What to install the package by; by default after the rule, as in ``lion-optimizer``.
+        version: The package's version.
+        target: As in `compile`.
+        class_name: The class's name.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: The rule is not fit for export, a name cannot be used, or the folder is not empty or not writable.
+    """
+    from evoptim.codegen import export_package as write
+
+    rule = _rule(source)
+    return write(rule, folder, name=name, version=version, class_name=class_name, target=target)
+
+
 def evolve(
     config: SearchConfig | dict[str, Any],
     directory: str | PathLike[str],
@@ -146,6 +180,7 @@ __all__ = [
     "compile",
     "evolve",
     "export",
+    "export_package",
     "load",
     "parse",
     "rule",

@@ -228,7 +228,8 @@ class CompiledText:
         if scratch:
             lines += [
                 "    dtype = torch.promote_types(p.dtype, torch.float32)",
-                f"    scratch = [target.new_empty(n, dtype=dtype) for n in {tuple_text(scratch)}]",
+                f"    counts = {tuple_text(scratch)}",
+                "    scratch = [target.new_empty(n, dtype=dtype) for n in counts]",
             ]
         spans = "(planes, rows, cols)" if p.matrix else "(row.size,)"
         shape = ", target.shape" if self._facts(p) else ""

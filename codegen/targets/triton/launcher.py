@@ -45,7 +45,7 @@ def load_triton(source: str) -> Any:
     return module
 
 
-class Found(NamedTuple):
+class Gathered(NamedTuple):
     """A reduction of a stage: how parts come together, which kernel leaves them and where, and what of it is wanted.
 
     ``entries`` says what a mean is taken of: ``numel``, ``rows``, ``cols``, ``planes``, ``tensors`` or ``""``.
@@ -61,17 +61,17 @@ class Found(NamedTuple):
     over_all: bool = False
 
 
-class Stage(NamedTuple):
+class GpuStage(NamedTuple):
     """The launches of a stage: over elements, over lines, and what they leave to be brought together."""
 
     tile: bool
     lines: bool
-    rows: tuple[Found, ...]
-    cols: tuple[Found, ...]
-    singles: tuple[Found, ...]
+    rows: tuple[Gathered, ...]
+    cols: tuple[Gathered, ...]
+    singles: tuple[Gathered, ...]
 
 
-class Shape(NamedTuple):
+class GpuShape(NamedTuple):
     """How a plan is laid out: what a tensor brings and needs, the widths of the tables, and the stages."""
 
     label: str
@@ -84,7 +84,7 @@ class Shape(NamedTuple):
     lines: bool
     scalars: bool
     globals: bool
-    stages: tuple[Stage, ...]
+    stages: tuple[GpuStage, ...]
 
 
 class GpuLaunch:
@@ -93,7 +93,7 @@ class GpuLaunch:
     ``wide`` says that matrices have more than 128 columns, ``aligned`` that tensors and rows begin at 16 bytes.
     """
 
-    def __init__(self, kernels: Any, shape: Shape, p: Tensor, wide: bool, aligned: bool) -> None:
+    def __init__(self, kernels: Any, shape: GpuShape, p: Tensor, wide: bool, aligned: bool) -> None:
         tl = kernels.tl
         types_ = {torch.float32: tl.float32, torch.float64: tl.float64}
         types_ |= {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
@@ -276,7 +276,7 @@ class GpuLaunch:
                     lists.setdefault((_way(found.how), False), []).extend(self._single_jobs(k, found))
             self.jobs.append([(how, lines, self.upload(jobs, torch.int64)) for (how, lines), jobs in lists.items()])
 
-    def _line_jobs(self, axis: str, found: Found) -> list[tuple[int, ...]]:
+    def _line_jobs(self, axis: str, found: Gathered) -> list[tuple[int, ...]]:
         out: list[tuple[int, ...]] = []
         for pointers, (planes, rows, cols) in zip(self.pointers, self.spans, strict=True):
             across, down = self._cuts(rows, cols)
@@ -286,7 +286,7 @@ class GpuLaunch:
             out += [(*ends, first, entries) for first in range(0, results, LINES)]
         return out
 
-    def _single_jobs(self, k: int, found: Found) -> list[tuple[int, ...]]:
+    def _single_jobs(self, k: int, found: Gathered) -> list[tuple[int, ...]]:
         table, first = self.found[k][found.source], 0
         out: list[tuple[int, ...]] = []
         counts = self.pieces if found.source == "tile" else self.planes
@@ -315,11 +315,11 @@ class GpuStep:
         for k in range(max(len(x.shape.stages) for x in launches)):
             self.jobs.append([job for f in self._singles(k) if f.over_all for job in self._shared_jobs(k, f)])
 
-    def _singles(self, k: int) -> tuple[Found, ...]:
+    def _singles(self, k: int) -> tuple[Gathered, ...]:
         stages = self.launches[0].shape.stages
         return stages[k].singles if k < len(stages) else ()
 
-    def _shared_jobs(self, k: int, found: Found) -> list[tuple[str, Tensor]]:
+    def _shared_jobs(self, k: int, found: Gathered) -> list[tuple[str, Tensor]]:
         """First the parts of each launch, then of all launches."""
         first, way = self.launches[0], _way(found.how)
         between = first.upload([0.0] * len(self.launches), first.dtype)

@@ -77,7 +77,7 @@ class TritonText:
             "globals": Kind.GLOBAL in kinds,
         }
         stages = [line for stage in p.stages for line in self._stage(p, tables, stage)]
-        lines = [f"_{label.upper()} = Shape(", *(f"    {k}={v}," for k, v in fields.items())]
+        lines = [f"_{label.upper()} = GpuShape(", *(f"    {k}={v}," for k, v in fields.items())]
         return "\n".join([*lines, "    stages=(", *(f"        {line}" for line in stages), "    ),", ")"])
 
     def _scratch(self, p: Plan, tables: Tables) -> list[str]:
@@ -102,7 +102,7 @@ class TritonText:
             "cols": tuple_text(cols),
             "singles": tuple_text(singles),
         }
-        out = ["Stage("]
+        out = ["GpuStage("]
         for name, text in fields.items():
             found = {"rows": rows, "cols": cols, "singles": singles}.get(name, [])
             several = [f"    {name}=(", *(f"        {f}," for f in found), "    ),"]
@@ -113,7 +113,7 @@ class TritonText:
     def _line(tables: Tables, n: Node) -> str:
         entries = {"mean": "cols" if OPS[n.op].reduce is Reduce.ROW else "rows"}.get(how(n), "")
         part = tables.pointer_count + tables.parts.index(n)
-        return f'Found("{how(n)}", "tile", {part}, "{entries}", {tables.place(f"#{tables.lines.index(n)}")})'
+        return f'Gathered("{how(n)}", "tile", {part}, "{entries}", {tables.place(f"#{tables.lines.index(n)}")})'
 
     @staticmethod
     def _single(p: Plan, tables: Tables, n: Node, parts: Parts) -> str:
@@ -123,7 +123,7 @@ class TritonText:
         kernel, index = ("tile", parts.tile.index(n)) if is_big(p, n) else ("lines", parts.small.index(n))
         place = (tables.over_all if over_all else tables.own).index(n)
         more = ", over_all=True" if over_all else ""
-        return f'Found("{how(n)}", "{kernel}", {index}, "{entries}", {place}{more})'
+        return f'Gathered("{how(n)}", "{kernel}", {index}, "{entries}", {place}{more})'
 
     # methods
 

@@ -210,7 +210,7 @@ def load_triton(source: str) -> Any:
     return module
 
 
-class Found(NamedTuple):
+class Gathered(NamedTuple):
     """A reduction of a stage: how parts come together, which kernel leaves them and where, and what of it is wanted.
 
     ``entries`` says what a mean is taken of: ``numel``, ``rows``, ``cols``, ``planes``, ``tensors`` or ``""``.
@@ -226,17 +226,17 @@ class Found(NamedTuple):
     over_all: bool = False
 
 
-class Stage(NamedTuple):
+class GpuStage(NamedTuple):
     """The launches of a stage: over elements, over lines, and what they leave to be brought together."""
 
     tile: bool
     lines: bool
-    rows: tuple[Found, ...]
-    cols: tuple[Found, ...]
-    singles: tuple[Found, ...]
+    rows: tuple[Gathered, ...]
+    cols: tuple[Gathered, ...]
+    singles: tuple[Gathered, ...]
 
 
-class Shape(NamedTuple):
+class GpuShape(NamedTuple):
     """How a plan is laid out: what a tensor brings and needs, the widths of the tables, and the stages."""
 
     label: str
@@ -249,7 +249,7 @@ class Shape(NamedTuple):
     lines: bool
     scalars: bool
     globals: bool
-    stages: tuple[Stage, ...]
+    stages: tuple[GpuStage, ...]
 
 
 class GpuLaunch:
@@ -258,7 +258,7 @@ class GpuLaunch:
     ``wide`` says that matrices have more than 128 columns, ``aligned`` that tensors and rows begin at 16 bytes.
     """
 
-    def __init__(self, kernels: Any, shape: Shape, p: Tensor, wide: bool, aligned: bool) -> None:
+    def __init__(self, kernels: Any, shape: GpuShape, p: Tensor, wide: bool, aligned: bool) -> None:
         tl = kernels.tl
         types_ = {torch.float32: tl.float32, torch.float64: tl.float64}
         types_ |= {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
@@ -441,7 +441,7 @@ class GpuLaunch:
                     lists.setdefault((_way(found.how), False), []).extend(self._single_jobs(k, found))
             self.jobs.append([(how, lines, self.upload(jobs, torch.int64)) for (how, lines), jobs in lists.items()])
 
-    def _line_jobs(self, axis: str, found: Found) -> list[tuple[int, ...]]:
+    def _line_jobs(self, axis: str, found: Gathered) -> list[tuple[int, ...]]:
         out: list[tuple[int, ...]] = []
         for pointers, (planes, rows, cols) in zip(self.pointers, self.spans, strict=True):
             across, down = self._cuts(rows, cols)
@@ -451,7 +451,7 @@ class GpuLaunch:
             out += [(*ends, first, entries) for first in range(0, results, LINES)]
         return out
 
-    def _single_jobs(self, k: int, found: Found) -> list[tuple[int, ...]]:
+    def _single_jobs(self, k: int, found: Gathered) -> list[tuple[int, ...]]:
         table, first = self.found[k][found.source], 0
         out: list[tuple[int, ...]] = []
         counts = self.pieces if found.source == "tile" else self.planes
@@ -480,11 +480,11 @@ class GpuStep:
         for k in range(max(len(x.shape.stages) for x in launches)):
             self.jobs.append([job for f in self._singles(k) if f.over_all for job in self._shared_jobs(k, f)])
 
-    def _singles(self, k: int) -> tuple[Found, ...]:
+    def _singles(self, k: int) -> tuple[Gathered, ...]:
         stages = self.launches[0].shape.stages
         return stages[k].singles if k < len(stages) else ()
 
-    def _shared_jobs(self, k: int, found: Found) -> list[tuple[str, Tensor]]:
+    def _shared_jobs(self, k: int, found: Gathered) -> list[tuple[str, Tensor]]:
         """First the parts of each launch, then of all launches."""
         first, way = self.launches[0], _way(found.how)
         between = first.upload([0.0] * len(self.launches), first.dtype)
@@ -528,7 +528,7 @@ def _on_gpu(value: Any) -> bool:
     return isinstance(value, Tensor) and value.device.type != "cpu"
 
 
-_VECTOR = Shape(
+_VECTOR = GpuShape(
     label="vector",
     flat=True,
     buffers=("v",),
@@ -540,17 +540,17 @@ _VECTOR = Shape(
     scalars=False,
     globals=False,
     stages=(
-        Stage(
+        GpuStage(
             tile=True,
             lines=False,
             rows=(),
             cols=(),
             singles=(
-                Found("mean", "tile", 0, "numel", 0),
-                Found("mean", "tile", 1, "numel", 1),
+                Gathered("mean", "tile", 0, "numel", 0),
+                Gathered("mean", "tile", 1, "numel", 1),
             ),
         ),
-        Stage(
+        GpuStage(
             tile=True,
             lines=False,
             rows=(),
@@ -561,7 +561,7 @@ _VECTOR = Shape(
 )
 
 
-_MATRIX = Shape(
+_MATRIX = GpuShape(
     label="matrix",
     flat=False,
     buffers=("r", "c"),
@@ -573,28 +573,28 @@ _MATRIX = Shape(
     scalars=False,
     globals=False,
     stages=(
-        Stage(
+        GpuStage(
             tile=True,
             lines=False,
-            rows=(Found("mean", "tile", 7, "cols", 4),),
-            cols=(Found("mean", "tile", 8, "rows", 5),),
-            singles=(Found("mean", "tile", 0, "numel", 0),),
+            rows=(Gathered("mean", "tile", 7, "cols", 4),),
+            cols=(Gathered("mean", "tile", 8, "rows", 5),),
+            singles=(Gathered("mean", "tile", 0, "numel", 0),),
         ),
-        Stage(
+        GpuStage(
             tile=False,
             lines=True,
             rows=(),
             cols=(),
             singles=(),
         ),
-        Stage(
+        GpuStage(
             tile=True,
             lines=False,
             rows=(),
             cols=(),
-            singles=(Found("mean", "tile", 0, "numel", 1),),
+            singles=(Gathered("mean", "tile", 0, "numel", 1),),
         ),
-        Stage(
+        GpuStage(
             tile=True,
             lines=False,
             rows=(),
@@ -2390,7 +2390,8 @@ class Adafactor(Optimizer):
         *_, rows, cols = target.shape
         planes = target.numel() // (rows * cols)
         dtype = torch.promote_types(p.dtype, torch.float32)
-        scratch = [target.new_empty(n, dtype=dtype) for n in (planes * rows, planes * cols, planes)]
+        counts = (planes * rows, planes * cols, planes)
+        scratch = [target.new_empty(n, dtype=dtype) for n in counts]
         launch.add(row, scratch, (planes, rows, cols), (id(group), float(row.step)))
 
     def _matrix_scalars(self, row: Row, t: float) -> tuple[float, ...]:
