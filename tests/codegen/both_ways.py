@@ -106,6 +106,7 @@ def agree(
     steps: int = 3,
     data: tuple[list[Array], list[list[Array]]] | None = None,
     target: str = "torch",
+    capturable: bool = False,
     **hypers: float,
 ) -> torch.optim.Optimizer:
     """Assert that the generated optimizer does what the reference does, within rounding; returns the optimizer."""
@@ -115,7 +116,7 @@ def agree(
     for run in (exact, *noisy):
         for step in grads:
             run.step(step)
-    optimizer, tensors = train(rule, params, grads, dtype, target, **hypers)
+    optimizer, tensors = train(rule, params, grads, dtype, target, capturable=capturable, **hypers)
     found, expected = tensor_values(optimizer, tensors, rule), values(rule, exact)
     spread = [values(rule, n) for n in noisy]
     assert {k for k in expected if k.startswith("w[")} <= found.keys() <= expected.keys()

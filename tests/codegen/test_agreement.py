@@ -41,6 +41,25 @@ def test_zoo_rules_in_cpp(rule_name: str, dtype: torch.dtype) -> None:
     agree(load(rule_name), dtype, shapes=(*SHAPES, (270, 300)), steps=4, target="cpp")
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("rule_name", rule_names())
+def test_zoo_rules_with_step_and_lr_on_the_device(rule_name: str, dtype: torch.dtype) -> None:
+    agree(load(rule_name), dtype, steps=4, capturable=True)
+
+
+@pytest.mark.parametrize("rule_name", rule_names())
+def test_a_capturable_step_reads_nothing_on_the_host(rule_name: str) -> None:
+    """Tensors on meta have no values: reading one raises."""
+    params = [torch.nn.Parameter(torch.empty(s, device="meta")) for s in SHAPES]
+    optimizer = compile_rule(load(rule_name))(params, capturable=True)
+    optimizer.param_groups[0]["lr"] = torch.empty((), device="meta")
+    for _ in range(2):
+        for p in params:
+            p.grad = torch.empty_like(p)
+        optimizer.step()
+    assert all(s["step"].device.type == "meta" for s in optimizer.state.values())
+
+
 @settings(max_examples=max(40, settings.default.max_examples // 20))
 @given(rules(tame=True))
 def test_random_rules_in_cpp(rule: Rule) -> None:
@@ -56,6 +75,12 @@ def test_random_rules_in_cpp_in_float32(rule: Rule) -> None:
 @given(rules(tame=True))
 def test_random_rules(rule: Rule) -> None:
     agree(with_lr(rule))
+
+
+@settings(max_examples=max(60, settings.default.max_examples // 5))
+@given(rules(tame=True))
+def test_random_rules_with_step_and_lr_on_the_device(rule: Rule) -> None:
+    agree(with_lr(rule), capturable=True)
 
 
 @given(rules(tame=True))

@@ -44,6 +44,7 @@ def inputs(name: str) -> list[OptimizerInput]:
     options: dict[str, dict[str, Any]] = {} if name in UNFIT else {"default": {}}
     options |= {"lr": {"lr": lr}, "maximize": {"lr": lr, "maximize": True}}
     options |= {f"lr of {n} dimensions": {"lr": torch.full((1,) * n, lr)} for n in range(3)}
+    options["capturable"] = {"lr": torch.tensor(lr), "capturable": True}
     if "weight_decay" in keys:
         options["weight_decay"] = {"lr": lr, "weight_decay": 0.1}
         options["weight_decay, maximize"] = {"lr": lr, "weight_decay": 0.1, "maximize": True}

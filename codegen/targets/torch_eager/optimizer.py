@@ -53,7 +53,11 @@ class OptimizerText:
         self.together = Reduce.GLOBAL in self.axes or bool(self.shared)
         self.elementwise = elementwise(self.rule)
         self.printer = Printer(self.rule)
-        self.update = self._update_function()
+        self.update = self._update_function(self.printer, "One step of the rule for one parameter")
+        self.device_printer = Printer(self.rule, on_device=ON_DEVICE)
+        self.device_update = self._update_function(
+            self.device_printer, "The same with step and learning rate on the device"
+        )
 
     @property
     def tensors(self) -> tuple[Buffer, ...]:
@@ -67,10 +71,13 @@ class OptimizerText:
 
     def module(self, header: str) -> str:
         """The whole file."""
-        parts = [header, self._imports(), self.update, _DISTRIBUTED]
+        parts = [header, self._imports(), self.update]
+        if not self.alike:
+            parts.append(self.device_update)
+        parts += [_SCALAR, _DISTRIBUTED]
         if not self.elementwise:
             parts.append(_IS_WHOLE)
-        if self.printer.uses_float64 or self._is_used("_float64"):
+        if self.printer.uses_float64 or self.device_printer.uses_float64 or self._is_used("_float64"):
             parts.append(_FLOAT64)
         if self.together:
             parts.append(_TOGETHER)
@@ -86,7 +93,7 @@ class OptimizerText:
     def _imports(self) -> str:
         needed = {"import sys", "from typing import Any"}
         conditions = [c for a in self.arguments for c, _, _ in requirements(a)]
-        if "math." in "".join([self.update, *conditions]) or self._is_used("math"):
+        if "math." in "".join([self.update, self.device_update, *conditions]) or self._is_used("math"):
             needed.add("import math")
         types = ("Callable", *(["Generator"] if self.together else []), "Iterable")
         needed.add(f"from collections.abc import {', '.join(types)}")
@@ -99,27 +106,35 @@ class OptimizerText:
 
     # the rule
 
-    def _update_function(self) -> str:
+    @property
+    def alike(self) -> bool:
+        """Whether the rule reads the same with Python numbers and with tensors."""
+        bodies = [text.rpartition('"""')[2] for text in (self.update, self.device_update)]
+        return bodies[0] == bodies[1]
+
+    def _update_function(self, printer: Printer, what: str) -> str:
         rule = self.rule
-        self.printer.body()
+        printer.body()
         copied = set(aliases(rule))
         optional = buffers_read(rule, True) ^ buffers_read(rule, False)
         slots = zip(("w", *(b.name for b in rule.buffers)), rule.returns, strict=True)
-        returns = [self.printer.result(node, i in copied, n in optional) for i, (n, node) in enumerate(slots)]
-        typed = [f"{n}: {'float' if n == 't' else 'Tensor'}" for n in ("w", "g", *rule.positional)]
-        hypers = [f"{h.name}: float" for h in rule.hypers]
+        returns = [printer.result(node, i in copied, n in optional) for i, (n, node) in enumerate(slots)]
+        number = "float | Tensor" if printer is self.printer else "Tensor"
+        typed = [f"{n}: {number if n == 't' else 'Tensor'}" for n in ("w", "g", *rule.positional)]
+        hypers = [f"{h.name}: {number if h.name == 'lr' else 'float'}" for h in rule.hypers]
         if rule.branches:
             hypers.insert(0, "matrix: bool")
         parameters = typed + (["*", *hypers] if hypers else [])
         value = "tuple[Tensor, ...]"
         pauses = Reduce.GLOBAL in self.axes
         result = f"Generator[tuple[str, Tensor], Tensor, {value}]" if pauses else value
-        doc = "One step of the rule for one parameter: the new parameter, then its new buffers."
+        doc = f"{what}: the new parameter, then its new buffers."
         if pauses:
             doc += "\n\n    Pauses with a reduction and its argument wherever a value over all parameters is needed."
-        out = [f"def {self.function}(", *(f"    {p}," for p in parameters), f") -> {result}:"]
+        name = self.function if printer is self.printer else f"{self.function}_on_device"
+        out = [f"def {name}(", *(f"    {p}," for p in parameters), f") -> {result}:"]
         out += [f'    """{doc}"""' if "\n" not in doc else f'    """{doc}\n    """']
-        out += [f"    {line}" for line in self.printer.lines]
+        out += [f"    {line}" for line in printer.lines]
         values = ", ".join(returns) if len(returns) > 1 else f"({returns[0]},)"
         return "\n".join([*out, f"    return {values}"])
 
@@ -137,6 +152,7 @@ class OptimizerText:
         lines.append("    params: Parameters, or dicts that define parameter groups, as for every torch optimizer.")
         lines += [f"    {a.name}: {_describe(a)} (default: {a.default})" for a in self.arguments]
         lines.append("    maximize: Ascend instead of descend.")
+        lines += _CAPTURABLE
         body = "\n".join(f"    {line}" if line else "" for line in lines)
         return f'class {self.class_name}(Optimizer):\n    """{body.strip()}\n    """'
 
@@ -144,7 +160,7 @@ class OptimizerText:
         parameters = [f"{a.name}: {a.annotation} = {a.default}" for a in self.arguments]
         out = ["def __init__(", "    self,", "    params: Iterable[Any],"]
         out += [f"    {p}," for p in parameters]
-        out += ["    *,", "    maximize: bool = False,", ") -> None:"]
+        out += ["    *,", "    maximize: bool = False,", "    capturable: bool = False,", ") -> None:"]
         for argument in self.arguments:
             out += [f"    {line}" for line in _validation(argument)]
         entries = [f"{_quoted(name)}: {name}" for name in self._keys()]
@@ -156,7 +172,7 @@ class OptimizerText:
 
     def _keys(self) -> list[str]:
         """What every parameter group has beside its parameters."""
-        return [*(a.name for a in self.arguments), "maximize"]
+        return [*(a.name for a in self.arguments), "maximize", "capturable"]
 
     def _setstate(self) -> str:
         return _indent(
@@ -200,11 +216,11 @@ class OptimizerText:
                 "",
                 "def _restore(self, state_dict: dict[str, Any]) -> None:",
                 '    keys = [key for group in state_dict["param_groups"] for key in group["params"]]',
-                '    params = [p for group in self.param_groups for p in group["params"]]',
-                "    for key, p in zip(keys, params, strict=True):",
+                '    group_of = {p: group for group in self.param_groups for p in group["params"]}',
+                "    for key, p in zip(keys, group_of, strict=True):",
                 '        for name, saved in state_dict["state"].get(key, {}).items():',
                 "            if isinstance(saved, Tensor):",
-                '                device = "cpu" if name == "step" else p.device',
+                '                device = "cpu" if name == "step" and not group_of[p]["capturable"] else p.device',
                 "                value = saved.detach().to(device=device, copy=True)",
                 '                self.state[p][name] = value if name == "step" else _placed(value, p)',
             ]
@@ -289,7 +305,8 @@ class OptimizerText:
 
     def _state(self) -> list[str]:
         out = ["    state = self.state[p]", "    if not state:"]
-        out.append('        state["step"] = torch.tensor(0.0, dtype=torch.float32, device="cpu")')
+        out.append('        place = w.device if group["capturable"] else "cpu"')
+        out.append('        state["step"] = torch.zeros((), dtype=torch.float32, device=place)')
         vector, matrix = buffers_read(self.rule, False), buffers_read(self.rule, True)
         start = {b.name: f'state["{b.name}"] = {_start(b)}' for b in self.tensors}
         out += [f"        {line}" for name, line in start.items() if name in vector & matrix]
@@ -312,9 +329,9 @@ class OptimizerText:
         conditional = buffers_read(self.rule, False) != buffers_read(self.rule, True)
         for positional in self.rule.positional:
             if positional == "t":
-                values.append('float(state["step"])')
+                values.append('_scalar(state["step"], w, group["capturable"])')
             elif positional in {b.name for b in self.shared}:
-                values.append(f'group["{positional}"].to(w.device)')
+                values.append(f'group["{positional}"].to(w.device, copy=True)')
             elif conditional:
                 values.append(f'_part(state["{positional}"], p) if "{positional}" in state else None')
             else:
@@ -323,12 +340,15 @@ class OptimizerText:
             values.append("matrix=w.dim() >= 2")
         for hyper, held in group_values(self.source):
             if hyper in self.rule.hypers:
-                values.append(f"{hyper.name}={f'float({held})' if hyper.name == 'lr' else held}")
+                text = f'_scalar({held}, w, group["capturable"])' if hyper.name == "lr" else held
+                values.append(f"{hyper.name}={text}")
         names = ", ".join(["w", *map(self._local, self.rule.buffers)])
         left = names if self.rule.buffers else "(w,)"
         pauses = Reduce.GLOBAL in self.axes
+        choice = f'    update = {self.function}_on_device if group["capturable"] else {self.function}'
         out = [
-            f"    {left} = {'yield from ' if pauses else ''}{self.function}(",
+            *([] if self.alike else [choice]),
+            f"    {left} = {'yield from ' if pauses else ''}{self.function if self.alike else 'update'}(",
             *(f"        {v}," for v in values),
             "    )",
         ]
@@ -338,7 +358,7 @@ class OptimizerText:
 
     def _local(self, buffer: Buffer) -> str:
         """What the new value of a buffer is called where a parameter is updated."""
-        taken = {"p", "target", "grad", "dtype", "float", "getattr", self.function}
+        taken = {"p", "target", "grad", "dtype", "update", "getattr", self.function}
         taken |= {b.name for b in self.rule.buffers if b != buffer}
         name = buffer.name
         while name in taken:
@@ -351,7 +371,7 @@ class OptimizerText:
         for buffer in self.tensors:
             line = f'_part(state["{buffer.name}"], p).copy_({self._local(buffer)})'
             out += [f'    if "{buffer.name}" in state:', f"        {line}"] if conditional else [f"    {line}"]
-        out += [f'    group["{b.name}"] = {self._local(b)}' for b in self.shared]
+        out += [f'    group["{b.name}"].copy_({self._local(b)})' for b in self.shared]
         return out
 
 
@@ -419,6 +439,25 @@ _WHOLE = (
     "It computes with whole parameters and refuses sharded ones (DTensor, FSDP2). Flattened shards, as ZeRO and FSDP1",
     "make them, look like vectors and cannot be refused: do not give it any.",
 )
+
+ON_DEVICE = frozenset({"t", "lr"})
+"""What ``capturable`` keeps on the device."""
+
+_CAPTURABLE = (
+    "    capturable: Keep step counts and learning rate on the device, so that CUDA graphs can capture the step and",
+    "        torch.compile need not compile it again when they change.",
+)
+
+_SCALAR = '''
+def _scalar(value: Any, w: Tensor, on_device: bool) -> Any:
+    """A step count or learning rate as a Python number, or in float64 where ``w`` is."""
+    if not on_device:
+        return float(value)
+    dtype = torch.float32 if w.device.type == "mps" else torch.float64
+    if not isinstance(value, Tensor):
+        return torch.full((), value, dtype=dtype, device=w.device)
+    return value.detach().to(device=w.device, dtype=dtype).reshape(())
+'''
 
 _DISTRIBUTED = '''
 def _is_distributed(x: Tensor) -> bool:

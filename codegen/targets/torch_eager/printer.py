@@ -1,8 +1,9 @@
 """Expressions and statements of a rule as eager torch code.
 
 Two layouts share the printer. In the *single* layout a value of kind tensor is one tensor of the parameter's
-shape and host scalars are Python floats. In the *replica* layout every tensor has a leading replica axis
-that reductions leave alone, and host scalars come in by name, computed beforehand.
+shape and host scalars are Python floats, or, where step and learning rate stay on the device, tensors. In the
+*replica* layout every tensor has a leading replica axis that reductions leave alone, and host scalars come in by name,
+computed beforehand.
 """
 
 from __future__ import annotations
@@ -62,12 +63,16 @@ class Hosts:
 
 
 class Printer:
-    """Prints the statements of one rule; keeps the kinds of the names as it goes."""
+    """Prints the statements of one rule; keeps the kinds of the names as it goes.
 
-    def __init__(self, rule: Rule, hosts: Hosts | None = None) -> None:
+    ``on_device`` names host scalars that are tensors without dimensions: what follows from them is one, too.
+    """
+
+    def __init__(self, rule: Rule, hosts: Hosts | None = None, on_device: Set[str] = frozenset()) -> None:
         self.rule = rule
         self.hosts = hosts
         self.kinds: dict[str, Kind] = {n: t.kind for n, t in rule.leaves.items()}
+        self.kinds |= {n: Kind.SCALAR for n in on_device if n in self.kinds}
         self.bounds: dict[str, Interval] = {h.name: hyper_interval(h.name) for h in rule.hypers} | {"t": STEPS}
         self.bounds |= {"ndim": (0.0, 64.0)} | dict.fromkeys(("numel", "rows", "cols"), STEPS)
         self.lines: list[str] = []

@@ -64,10 +64,10 @@ def adafactor_update(
     r: Tensor,
     c: Tensor,
     v: Tensor,
-    t: float,
+    t: float | Tensor,
     *,
     matrix: bool,
-    lr: float,
+    lr: float | Tensor,
     beta2_decay: float,
     eps1: float,
     eps2: float,
@@ -89,6 +89,49 @@ def adafactor_update(
     u = g / torch.sqrt(torch.clamp(v_hat, min=eps1 * eps1))
     w = w - alpha / torch.clamp(torch.sqrt(torch.square(u).mean()) / d, min=1) * u
     return w, r, c, v
+
+
+def adafactor_update_on_device(
+    w: Tensor,
+    g: Tensor,
+    r: Tensor,
+    c: Tensor,
+    v: Tensor,
+    t: Tensor,
+    *,
+    matrix: bool,
+    lr: Tensor,
+    beta2_decay: float,
+    eps1: float,
+    eps2: float,
+    d: float,
+    weight_decay: float,
+) -> tuple[Tensor, ...]:
+    """The same with step and learning rate on the device: the new parameter, then its new buffers."""
+    rho = torch.minimum(lr, 1 / torch.sqrt(t))
+    alpha = torch.clamp(torch.sqrt(torch.square(w).mean()), min=eps2) * rho
+    w = w * (1 - lr * weight_decay)
+    b = 1 - t**beta2_decay
+    if matrix:
+        r = b * r + (1 - b) * torch.square(g).mean(dim=-1, keepdim=True)
+        c = b * c + (1 - b) * torch.square(g).mean(dim=-2, keepdim=True)
+        v_hat = r * c / torch.clamp(r.mean(dim=-2, keepdim=True), min=eps1)
+    else:
+        v = b * v + (1 - b) * torch.square(g)
+        v_hat = v
+    u = g / torch.sqrt(torch.clamp(v_hat, min=eps1 * eps1))
+    w = w - alpha / torch.clamp(torch.sqrt(torch.square(u).mean()) / d, min=1) * u
+    return w, r, c, v
+
+
+def _scalar(value: Any, w: Tensor, on_device: bool) -> Any:
+    """A step count or learning rate as a Python number, or in float64 where ``w`` is."""
+    if not on_device:
+        return float(value)
+    dtype = torch.float32 if w.device.type == "mps" else torch.float64
+    if not isinstance(value, Tensor):
+        return torch.full((), value, dtype=dtype, device=w.device)
+    return value.detach().to(device=w.device, dtype=dtype).reshape(())
 
 
 def _is_distributed(x: Tensor) -> bool:
@@ -2068,6 +2111,8 @@ class Adafactor(Optimizer):
         d: The rule's d. (default: 1.0)
         weight_decay: Weight decay. (default: 0.0)
         maximize: Ascend instead of descend.
+        capturable: Keep step counts and learning rate on the device, so that CUDA graphs can capture the step and
+            torch.compile need not compile it again when they change.
     """
 
     _step_supports_amp_scaling = True  # the step reads what torch.amp.GradScaler sets: grad_scale, found_inf
@@ -2083,6 +2128,7 @@ class Adafactor(Optimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        capturable: bool = False,
     ) -> None:
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError("Tensor lr must be 1-element")
@@ -2106,6 +2152,7 @@ class Adafactor(Optimizer):
             "d": d,
             "weight_decay": weight_decay,
             "maximize": maximize,
+            "capturable": capturable,
         }
         super().__init__(params, defaults)
 
@@ -2114,7 +2161,7 @@ class Adafactor(Optimizer):
         self._gpu = None
         self._arrangement = None
         for group in self.param_groups:  # checkpoints of older versions may lack a key
-            for key in ("lr", "beta2_decay", "eps1", "eps2", "d", "weight_decay", "maximize"):
+            for key in ("lr", "beta2_decay", "eps1", "eps2", "d", "weight_decay", "maximize", "capturable"):
                 group.setdefault(key, self.defaults[key])
             for p in group["params"]:  # or count steps with a number
                 state = self.state.get(p, {})
@@ -2134,11 +2181,11 @@ class Adafactor(Optimizer):
 
     def _restore(self, state_dict: dict[str, Any]) -> None:
         keys = [key for group in state_dict["param_groups"] for key in group["params"]]
-        params = [p for group in self.param_groups for p in group["params"]]
-        for key, p in zip(keys, params, strict=True):
+        group_of = {p: group for group in self.param_groups for p in group["params"]}
+        for key, p in zip(keys, group_of, strict=True):
             for name, saved in state_dict["state"].get(key, {}).items():
                 if isinstance(saved, Tensor):
-                    device = "cpu" if name == "step" else p.device
+                    device = "cpu" if name == "step" and not group_of[p]["capturable"] else p.device
                     value = saved.detach().to(device=device, copy=True)
                     self.state[p][name] = value if name == "step" else _placed(value, p)
 
@@ -2181,7 +2228,8 @@ class Adafactor(Optimizer):
             g = -g
         state = self.state[p]
         if not state:
-            state["step"] = torch.tensor(0.0, dtype=torch.float32, device="cpu")
+            place = w.device if group["capturable"] else "cpu"
+            state["step"] = torch.zeros((), dtype=torch.float32, device=place)
             if w.dim() >= 2:
                 state["r"] = w.new_zeros((*w.shape[:-1], 1))
                 state["c"] = w.new_zeros((*w.shape[:-2], 1, w.shape[-1]))
@@ -2190,15 +2238,16 @@ class Adafactor(Optimizer):
         state["step"] += 1
         if p.numel() == 0:
             return
-        w, r, c, v = adafactor_update(
+        update = adafactor_update_on_device if group["capturable"] else adafactor_update
+        w, r, c, v = update(
             w,
             g,
             _part(state["r"], p) if "r" in state else None,
             _part(state["c"], p) if "c" in state else None,
             _part(state["v"], p) if "v" in state else None,
-            float(state["step"]),
+            _scalar(state["step"], w, group["capturable"]),
             matrix=w.dim() >= 2,
-            lr=float(group["lr"]),
+            lr=_scalar(group["lr"], w, group["capturable"]),
             beta2_decay=group["beta2_decay"],
             eps1=group["eps1"],
             eps2=group["eps2"],

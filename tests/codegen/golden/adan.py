@@ -57,9 +57,9 @@ def adan_update(
     d: Tensor,
     n: Tensor,
     g_prev: Tensor,
-    t: float,
+    t: float | Tensor,
     *,
-    lr: float,
+    lr: float | Tensor,
     beta1: float,
     beta2: float,
     beta3: float,
@@ -74,6 +74,42 @@ def adan_update(
     u = (m / (1 - beta1**t) + beta2 * d / (1 - beta2**t)) / (torch.sqrt(n) / math.sqrt(1 - beta3**t) + eps)
     w = (w - lr * u) / (1 + lr * weight_decay)
     return w, m, d, n, g
+
+
+def adan_update_on_device(
+    w: Tensor,
+    g: Tensor,
+    m: Tensor,
+    d: Tensor,
+    n: Tensor,
+    g_prev: Tensor,
+    t: Tensor,
+    *,
+    lr: Tensor,
+    beta1: float,
+    beta2: float,
+    beta3: float,
+    eps: float,
+    weight_decay: float,
+) -> tuple[Tensor, ...]:
+    """The same with step and learning rate on the device: the new parameter, then its new buffers."""
+    dg = g - g_prev
+    m = beta1 * m + (1 - beta1) * g
+    d = beta2 * d + (1 - beta2) * dg
+    n = beta3 * n + (1 - beta3) * torch.square(g + beta2 * dg)
+    u = (m / (1 - beta1**t) + beta2 * d / (1 - beta2**t)) / (torch.sqrt(n) / torch.sqrt(1 - beta3**t) + eps)
+    w = (w - lr * u) / (1 + lr * weight_decay)
+    return w, m, d, n, g
+
+
+def _scalar(value: Any, w: Tensor, on_device: bool) -> Any:
+    """A step count or learning rate as a Python number, or in float64 where ``w`` is."""
+    if not on_device:
+        return float(value)
+    dtype = torch.float32 if w.device.type == "mps" else torch.float64
+    if not isinstance(value, Tensor):
+        return torch.full((), value, dtype=dtype, device=w.device)
+    return value.detach().to(device=w.device, dtype=dtype).reshape(())
 
 
 def _is_distributed(x: Tensor) -> bool:
@@ -1124,6 +1160,8 @@ class Adan(Optimizer):
         eps: Small constant against division by zero. (default: 1e-8)
         weight_decay: Weight decay. (default: 0.0)
         maximize: Ascend instead of descend.
+        capturable: Keep step counts and learning rate on the device, so that CUDA graphs can capture the step and
+            torch.compile need not compile it again when they change.
     """
 
     _step_supports_amp_scaling = True  # the step reads what torch.amp.GradScaler sets: grad_scale, found_inf
@@ -1137,6 +1175,7 @@ class Adan(Optimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        capturable: bool = False,
     ) -> None:
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError("Tensor lr must be 1-element")
@@ -1160,6 +1199,7 @@ class Adan(Optimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "maximize": maximize,
+            "capturable": capturable,
         }
         super().__init__(params, defaults)
 
@@ -1168,7 +1208,7 @@ class Adan(Optimizer):
         self._gpu = None
         self._arrangement = None
         for group in self.param_groups:  # checkpoints of older versions may lack a key
-            for key in ("lr", "betas", "eps", "weight_decay", "maximize"):
+            for key in ("lr", "betas", "eps", "weight_decay", "maximize", "capturable"):
                 group.setdefault(key, self.defaults[key])
             for p in group["params"]:  # or count steps with a number
                 state = self.state.get(p, {})
@@ -1188,11 +1228,11 @@ class Adan(Optimizer):
 
     def _restore(self, state_dict: dict[str, Any]) -> None:
         keys = [key for group in state_dict["param_groups"] for key in group["params"]]
-        params = [p for group in self.param_groups for p in group["params"]]
-        for key, p in zip(keys, params, strict=True):
+        group_of = {p: group for group in self.param_groups for p in group["params"]}
+        for key, p in zip(keys, group_of, strict=True):
             for name, saved in state_dict["state"].get(key, {}).items():
                 if isinstance(saved, Tensor):
-                    device = "cpu" if name == "step" else p.device
+                    device = "cpu" if name == "step" and not group_of[p]["capturable"] else p.device
                     value = saved.detach().to(device=device, copy=True)
                     self.state[p][name] = value if name == "step" else _placed(value, p)
 
@@ -1232,7 +1272,8 @@ class Adan(Optimizer):
             g = -g
         state = self.state[p]
         if not state:
-            state["step"] = torch.tensor(0.0, dtype=torch.float32, device="cpu")
+            place = w.device if group["capturable"] else "cpu"
+            state["step"] = torch.zeros((), dtype=torch.float32, device=place)
             state["m"] = _like(torch.zeros_like(w), p)
             state["d"] = _like(torch.zeros_like(w), p)
             state["n"] = _like(torch.zeros_like(w), p)
@@ -1240,15 +1281,16 @@ class Adan(Optimizer):
         state["step"] += 1
         if p.numel() == 0:
             return
-        w, m, d, n, g_prev = adan_update(
+        update = adan_update_on_device if group["capturable"] else adan_update
+        w, m, d, n, g_prev = update(
             w,
             g,
             _part(state["m"], p),
             _part(state["d"], p),
             _part(state["n"], p),
             _part(state["g_prev"], p),
-            float(state["step"]),
-            lr=float(group["lr"]),
+            _scalar(state["step"], w, group["capturable"]),
+            lr=_scalar(group["lr"], w, group["capturable"]),
             beta1=group["betas"][0],
             beta2=group["betas"][1],
             beta3=group["betas"][2],

@@ -45,7 +45,7 @@ def lion_update(
     g: Tensor,
     m: Tensor,
     *,
-    lr: float,
+    lr: float | Tensor,
     beta1: float,
     beta2: float,
     weight_decay: float,
@@ -55,6 +55,16 @@ def lion_update(
     m = beta2 * m + (1 - beta2) * g
     w = w - lr * (u + weight_decay * w)
     return w, m
+
+
+def _scalar(value: Any, w: Tensor, on_device: bool) -> Any:
+    """A step count or learning rate as a Python number, or in float64 where ``w`` is."""
+    if not on_device:
+        return float(value)
+    dtype = torch.float32 if w.device.type == "mps" else torch.float64
+    if not isinstance(value, Tensor):
+        return torch.full((), value, dtype=dtype, device=w.device)
+    return value.detach().to(device=w.device, dtype=dtype).reshape(())
 
 
 def _is_distributed(x: Tensor) -> bool:
@@ -1038,6 +1048,8 @@ class Lion(Optimizer):
         betas: Decay rates, in the rule's order. (default: (0.9, 0.99))
         weight_decay: Weight decay. (default: 0.0)
         maximize: Ascend instead of descend.
+        capturable: Keep step counts and learning rate on the device, so that CUDA graphs can capture the step and
+            torch.compile need not compile it again when they change.
     """
 
     _step_supports_amp_scaling = True  # the step reads what torch.amp.GradScaler sets: grad_scale, found_inf
@@ -1050,6 +1062,7 @@ class Lion(Optimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        capturable: bool = False,
     ) -> None:
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError("Tensor lr must be 1-element")
@@ -1063,14 +1076,21 @@ class Lion(Optimizer):
             raise ValueError(f"Invalid beta parameter at index 1: {betas[1]}")
         if not 0.0 <= weight_decay:
             raise ValueError(f"Invalid weight_decay value: {weight_decay}")
-        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize})
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+            "capturable": capturable,
+        }
+        super().__init__(params, defaults)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._gpu = None
         self._arrangement = None
         for group in self.param_groups:  # checkpoints of older versions may lack a key
-            for key in ("lr", "betas", "weight_decay", "maximize"):
+            for key in ("lr", "betas", "weight_decay", "maximize", "capturable"):
                 group.setdefault(key, self.defaults[key])
             for p in group["params"]:  # or count steps with a number
                 state = self.state.get(p, {})
@@ -1090,11 +1110,11 @@ class Lion(Optimizer):
 
     def _restore(self, state_dict: dict[str, Any]) -> None:
         keys = [key for group in state_dict["param_groups"] for key in group["params"]]
-        params = [p for group in self.param_groups for p in group["params"]]
-        for key, p in zip(keys, params, strict=True):
+        group_of = {p: group for group in self.param_groups for p in group["params"]}
+        for key, p in zip(keys, group_of, strict=True):
             for name, saved in state_dict["state"].get(key, {}).items():
                 if isinstance(saved, Tensor):
-                    device = "cpu" if name == "step" else p.device
+                    device = "cpu" if name == "step" and not group_of[p]["capturable"] else p.device
                     value = saved.detach().to(device=device, copy=True)
                     self.state[p][name] = value if name == "step" else _placed(value, p)
 
@@ -1134,7 +1154,8 @@ class Lion(Optimizer):
             g = -g
         state = self.state[p]
         if not state:
-            state["step"] = torch.tensor(0.0, dtype=torch.float32, device="cpu")
+            place = w.device if group["capturable"] else "cpu"
+            state["step"] = torch.zeros((), dtype=torch.float32, device=place)
             state["m"] = _like(torch.zeros_like(w), p)
         state["step"] += 1
         if p.numel() == 0:
@@ -1143,7 +1164,7 @@ class Lion(Optimizer):
             w,
             g,
             _part(state["m"], p),
-            lr=float(group["lr"]),
+            lr=_scalar(group["lr"], w, group["capturable"]),
             beta1=group["betas"][0],
             beta2=group["betas"][1],
             weight_decay=group["weight_decay"],
