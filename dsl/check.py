@@ -19,8 +19,8 @@ from .ops import MATRIX_REDUCTIONS, OPS, Op, Reduce, reducible, result_kind
 from .rule import Assign, Buffer, If, Path, Rule, Spans
 
 RESERVED = frozenset(
-    "w g t matrix step torch math params betas maximize foreach capturable differentiable fused self group state "
-    "init output row col scalar tensor global_ log uniform one_minus_log choice ndim numel rows cols".split()
+    "w g t matrix step torch math params betas maximize foreach capturable rounding differentiable fused self group "
+    "state init output row col scalar tensor global_ log uniform one_minus_log choice ndim numel rows cols".split()
 )
 """Names with a meaning of their own in rules or in generated code."""
 

@@ -39,6 +39,13 @@ class Row:
         """Where parameter, gradient and buffers are."""
         return [self.address, self.grad, *(_part(x, self.p).data_ptr() for x in self.buffers.values())]
 
+    def watch(self, name: str) -> int:
+        """The address of another buffer, which must stay where it is, too; 0 if there is none."""
+        if name not in self.state:
+            return 0
+        self.buffers[name] = self.state[name]
+        return _part(self.state[name], self.p).data_ptr()
+
     def gradient(self, states: dict[Any, Any]) -> int:
         """The address of the gradient if all else is where it was, else -1."""
         p, state, grad = self.p, self.state, self.p.grad

@@ -32,7 +32,7 @@ TARGETS = {
 }
 TYPES = {"fp32": tl.float32, "bf16": tl.bfloat16, "fp16": tl.float16, "fp64": tl.float64}
 TILES = {"CHUNK": launcher.CHUNK, "BLOCK": launcher.BLOCK, "STRIP": launcher.STRIP, "LINES": launcher.LINES}
-TILES |= {"ALIGN": 16, "LANES": 16, "DOWN": 4, "ACROSS": 512, "HOW": "sum", "START": 0.0}
+TILES |= {"ALIGN": 16, "LANES": 16, "DOWN": 4, "ACROSS": 512, "HOW": "sum", "ROUND": "nearest", "START": 0.0}
 POINTERS = dict.fromkeys(("chunks", "pointers", "sizes", "groups", "jobs"), "*i64")
 POINTERS |= {"values": "*fp64", "facts": "*fp64", "skip": "*fp32", "grad_scale": "*fp32"}
 

@@ -95,13 +95,13 @@ def defaults(name: str) -> dict[str, Any]:
 
 @EVERY
 def test_arguments_are_the_keys_of_groups(name: str) -> None:
-    keys = [*KEYS[name].split(), "maximize", "capturable"]
+    keys = [*KEYS[name].split(), "maximize", "capturable", "rounding"]
     optimizer = make(name, parameters())
     assert list(optimizer.defaults) == keys
-    assert optimizer.defaults == defaults(name) | {"maximize": False, "capturable": False}
+    assert optimizer.defaults == defaults(name) | {"maximize": False, "capturable": False, "rounding": "nearest"}
     assert optimizer.param_groups[0].keys() == {"params", *keys}
     by_place = compile_rule(RULES[name])(parameters(), *defaults(name).values(), maximize=True)
-    assert by_place.defaults == defaults(name) | {"maximize": True, "capturable": False}
+    assert by_place.defaults == defaults(name) | {"maximize": True, "capturable": False, "rounding": "nearest"}
 
 
 INVALID = [

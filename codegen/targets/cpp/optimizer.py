@@ -107,7 +107,7 @@ class CompiledText:
         label = '"matrix" if p.dim() >= 2 else "vector"' if len(self.rule.classes) > 1 else '"vector"'
         only = next(iter(self.plans)) if len(self.rule.classes) > 1 and len(self.plans) == 1 else ""
         return [
-            "def _kind(self, p: Tensor) -> str:",
+            "def _kind(self, p: Tensor, group: dict[str, Any]) -> str:",
             '    """The kernels that take a parameter and its state, such as ``vector_f32``; empty if none do.',
             "",
             "    The first step of a parameter, which makes its state, is torch's.",
@@ -118,8 +118,11 @@ class CompiledText:
             '        return ""',
             "    dtype = torch.promote_types(p.dtype, torch.float32)",
             "    for name, value in state.items():",
-            '        if name != "step" and (value.dtype != dtype or not _part(value, p).is_contiguous()):',
+            '        fits = name == "step" or name[0] == "_" or value.dtype == dtype',
+            "        if not fits or not _part(value, p).is_contiguous():",
             '            return ""',
+            '    if p.dtype == torch.bfloat16 and group["rounding"] != "nearest":',
+            '        return ""',
             f"    label = {label}",
             *([f'    if label != "{only}" or not part.numel():'] if only else ["    if not part.numel():"]),
             '        return ""',
@@ -184,7 +187,7 @@ class CompiledText:
             "",
             "def _arrange(self, pairs: Pairs) -> tuple[list[Launch], Pairs]:",
             '    """Tables for the kernels, and the parameters that they do not take."""',
-            "    kinds = [self._kind(p) for p, _ in pairs]",
+            "    kinds = [self._kind(p, group) for p, group in pairs]",
         ]
         if self.shared:
             there = f' or any("{shared[0]}" not in group for _, group in pairs)' if shared else ""

@@ -74,7 +74,7 @@ class OptimizerText:
         parts = [header, self._imports(), self.update]
         if not self.alike:
             parts.append(self.device_update)
-        parts += [_SCALAR, _DISTRIBUTED]
+        parts += [_SCALAR, _ROUNDING, _DISTRIBUTED]
         if not self.elementwise:
             parts.append(_IS_WHOLE)
         if self.printer.uses_float64 or self.device_printer.uses_float64 or self._is_used("_float64"):
@@ -160,9 +160,12 @@ class OptimizerText:
         parameters = [f"{a.name}: {a.annotation} = {a.default}" for a in self.arguments]
         out = ["def __init__(", "    self,", "    params: Iterable[Any],"]
         out += [f"    {p}," for p in parameters]
-        out += ["    *,", "    maximize: bool = False,", "    capturable: bool = False,", ") -> None:"]
+        out += ["    *,", "    maximize: bool = False,", "    capturable: bool = False,"]
+        out += ['    rounding: str = "nearest",', ") -> None:"]
         for argument in self.arguments:
             out += [f"    {line}" for line in _validation(argument)]
+        out += ['    if rounding not in ("nearest", "stochastic", "kahan"):']
+        out += ['        raise ValueError(f"Invalid rounding: {rounding!r}, expected nearest, stochastic or kahan")']
         entries = [f"{_quoted(name)}: {name}" for name in self._keys()]
         line = f"    super().__init__(params, {{{', '.join(entries)}}})"
         if len(line) > _WIDTH:
@@ -172,7 +175,7 @@ class OptimizerText:
 
     def _keys(self) -> list[str]:
         """What every parameter group has beside its parameters."""
-        return [*(a.name for a in self.arguments), "maximize", "capturable"]
+        return [*(a.name for a in self.arguments), "maximize", "capturable", "rounding"]
 
     def _setstate(self) -> str:
         return _indent(
@@ -322,7 +325,19 @@ class OptimizerText:
                 f'        others = [other["{buffer.name}"] for other in self.param_groups if "{buffer.name}" in other]',
                 f'        group["{buffer.name}"] = others[0] if others else w.new_zeros(())',
             ]
-        return [*out, '    state["step"] += 1', "    if p.numel() == 0:", "        return"]
+        return [
+            *out,
+            '    rounding = group["rounding"] if p.dtype == torch.bfloat16 else "nearest"',
+            '    if rounding == "kahan" and "_rest" not in state:',
+            '        state["_rest"] = _like(torch.zeros_like(target), p)',
+            '    if rounding == "stochastic" and "_seed" not in state:',
+            '        state["_seed"] = torch.full_like(state["step"], len(self.state))',
+            '    state["step"] += 1',
+            "    if p.numel() == 0:",
+            "        return",
+            '    if rounding == "kahan":  # what rounding has left so far',
+            '        w = w + _part(state["_rest"], p)',
+        ]
 
     def _call(self) -> list[str]:
         values: list[str] = ["w", "g"]
@@ -358,7 +373,7 @@ class OptimizerText:
 
     def _local(self, buffer: Buffer) -> str:
         """What the new value of a buffer is called where a parameter is updated."""
-        taken = {"p", "target", "grad", "dtype", "update", "getattr", self.function}
+        taken = {"p", "target", "grad", "dtype", "update", "rounding", "getattr", self.function}
         taken |= {b.name for b in self.rule.buffers if b != buffer}
         name = buffer.name
         while name in taken:
@@ -366,7 +381,13 @@ class OptimizerText:
         return name
 
     def _store(self) -> list[str]:
-        out = ["    target.copy_(w)"]
+        out = [
+            '    if rounding == "stochastic":',
+            '        w = _dithered(w, state["step"], state["_seed"])',
+            "    target.copy_(w)",
+            '    if rounding == "kahan":',
+            '        _part(state["_rest"], p).copy_(w - target)',
+        ]
         conditional = buffers_read(self.rule, False) != buffers_read(self.rule, True)
         for buffer in self.tensors:
             line = f'_part(state["{buffer.name}"], p).copy_({self._local(buffer)})'
@@ -446,6 +467,8 @@ ON_DEVICE = frozenset({"t", "lr"})
 _CAPTURABLE = (
     "    capturable: Keep step counts and learning rate on the device, so that CUDA graphs can capture the step and",
     "        torch.compile need not compile it again when they change.",
+    "    rounding: How new values of bfloat16 parameters are rounded: ``nearest``; ``stochastic``, up or down so that",
+    "        the mean is kept; or ``kahan``, which keeps the rest in a buffer and adds it in the next step.",
 )
 
 _SCALAR = '''
@@ -457,6 +480,22 @@ def _scalar(value: Any, w: Tensor, on_device: bool) -> Any:
     if not isinstance(value, Tensor):
         return torch.full((), value, dtype=dtype, device=w.device)
     return value.detach().to(device=w.device, dtype=dtype).reshape(())
+'''
+
+_ROUNDING = '''
+def _dithered(w: Tensor, step: Tensor, seed: Tensor) -> Tensor:
+    """Float32 values with random bits added below those of bfloat16, a function of place, step and seed alone.
+
+    What is cut off after that rounds up or down with probabilities that keep the mean.
+    """
+    key = step.to(w.device, torch.int64) * 0x9E3779B1 + seed.to(w.device, torch.int64) * 0x85EBCA77
+    x = torch.arange(w.numel(), device=w.device) ^ key
+    x = (x ^ (x >> 32)) & 0xFFFFFFFF
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):  # a hash of 32 bits
+        x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
+    noise = ((x ^ (x >> 16)) & 0xFFFF).to(torch.int32).view(w.shape)
+    dithered = ((w.contiguous().view(torch.int32) + noise) & -0x10000).view(torch.float32)
+    return torch.where(torch.isfinite(w), dithered, w)
 '''
 
 _DISTRIBUTED = '''

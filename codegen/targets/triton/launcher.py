@@ -93,7 +93,7 @@ class GpuLaunch:
     ``wide`` says that matrices have more than 128 columns, ``aligned`` that tensors and rows begin at 16 bytes.
     """
 
-    def __init__(self, kernels: Any, shape: GpuShape, p: Tensor, wide: bool, aligned: bool) -> None:
+    def __init__(self, kernels: Any, shape: GpuShape, p: Tensor, wide: bool, rounding: str, aligned: bool) -> None:
         tl = kernels.tl
         types_ = {torch.float32: tl.float32, torch.float64: tl.float64}
         types_ |= {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
@@ -101,6 +101,7 @@ class GpuLaunch:
         self.dtype = torch.promote_types(p.dtype, torch.float32)
         self.types = {"P": types_[p.dtype], "A": types_[self.dtype]}
         self.align = {"ALIGN": 16 if aligned else p.element_size()}
+        self.rounding = {"ROUND": rounding}
         self.aligned = aligned
         self.tile = {"CHUNK": CHUNK, "BLOCK": BLOCK}
         if not shape.flat:
@@ -125,7 +126,9 @@ class GpuLaunch:
         memory = [row.target.new_empty(sizes[name], dtype=self.dtype) for name in self.shape.scratch]
         self.parts += memory
         self.rows.append(row)
-        self.pointers.append([*row.addresses(), *(x.data_ptr() for x in (*memory, row.step))])
+        addresses = row.addresses()
+        more = (row.watch(name) for name in ("_rest", "_seed"))
+        self.pointers.append([*addresses, *(x.data_ptr() for x in (*memory, row.step)), *more])
         self.spans.append((planes, rows, cols))
         self.facts.append((float(row.target.dim()), float(row.size), float(rows), float(cols)))
 
@@ -239,7 +242,8 @@ class GpuLaunch:
         """One pass over the elements, and what it reduces for each tensor."""
         stage, found = self.shape.stages[k], self.found[k]
         if stage.tile:
-            self._pass(f"stage_{k}", len(self.chunk_table), (self.chunk_table,), found["tile"], **self.tile)
+            tiles = self.tile | self.rounding
+            self._pass(f"stage_{k}", len(self.chunk_table), (self.chunk_table,), found["tile"], **tiles)
         if stage.lines:
             tables = (self.plane_table,)
             self._pass(f"stage_{k}_lines", len(self.plane_table), tables, found["lines"], LINES=LINES)

@@ -164,7 +164,7 @@ class TritonText:
     def _kind(self) -> list[str]:
         label = '"matrix" if p.dim() >= 2 else "vector"' if len(self.rule.classes) > 1 else '"vector"'
         return [
-            "def _gpu_kind(self, p: Tensor) -> Any:",
+            "def _gpu_kind(self, p: Tensor, group: dict[str, Any]) -> Any:",
             '    """What distinguishes launches, for a parameter that the kernels take; else None.',
             "",
             "    The first step of a parameter, which makes its state, is torch's.",
@@ -178,21 +178,25 @@ class TritonText:
             "        return None",
             "    dtype = torch.promote_types(p.dtype, torch.float32)",
             "    for name, value in state.items():",
-            '        if name != "step" and (',
+            '        if name[0] != "_" and name != "step" and (',
             "            value.dtype != dtype or value.device != part.device or not _part(value, p).is_contiguous()",
             "        ):",
             "            return None",
             "    rows, cols = part.shape[-2:] if part.dim() >= 2 else (1, part.numel())",
             "    if not _SHAPES[label].flat and rows * cols < min(1024, part.numel()):  # many small matrices",
             "        return None",
-            "    return label, part.device, p.dtype, cols > 128, cols % 16 == 0 or _SHAPES[label].flat",
+            '    rounding = group["rounding"] if p.dtype == torch.bfloat16 else "nearest"',
+            '    if {"kahan": "_rest", "stochastic": "_seed"}.get(rounding, "step") not in state:',
+            "        return None",
+            "    aligned = cols % 16 == 0 or _SHAPES[label].flat",
+            "    return label, part.device, p.dtype, cols > 128, rounding, aligned",
         ]
 
     def _arrange(self) -> list[str]:
         lines = [
             "def _gpu_arrange(self, pairs: Pairs) -> tuple[list[GpuStep], Pairs]:",
             '    """Tables for the kernels, by device, and the parameters that they do not take."""',
-            "    kinds = [self._gpu_kind(p) for p, _ in pairs]",
+            "    kinds = [self._gpu_kind(p, group) for p, group in pairs]",
         ]
         if self.shared:
             there = f" or any({quoted(self.globals[0])} not in group for _, group in pairs)" if self.globals else ""
@@ -210,14 +214,15 @@ class TritonText:
             "    for (p, group), kind in zip(pairs, kinds, strict=True):",
             "        if kind is None:",
             "            continue",
-            "        label, device, _, wide, aligned = kind",
+            "        label, device, _, wide, rounding, aligned = kind",
             "        state = self.state[p]",
-            '        state["step"] = state["step"].to(device=device, dtype=torch.float32)',
+            '        for name in {"step", "_seed"} & state.keys():',
+            "            state[name] = state[name].to(device=device, dtype=torch.float32)",
             "        row = Row(p, group, state, _SHAPES[label].buffers)",
             "        aligned = aligned and all(x % 16 == 0 for x in row.addresses())",
-            "        key = (*kind[:4], aligned)",
+            "        key = (*kind[:-1], aligned)",
             "        if key not in launches:",
-            "            launches[key] = GpuLaunch(kernels, _SHAPES[label], row.target, wide, aligned)",
+            "            launches[key] = GpuLaunch(kernels, _SHAPES[label], row.target, wide, rounding, aligned)",
             "        launches[key].add(row)",
             "    devices = dict.fromkeys(x.device for x in launches.values())",
             "    steps = [GpuStep([x for x in launches.values() if x.device == d]) for d in devices]",

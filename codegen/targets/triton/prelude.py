@@ -55,6 +55,19 @@ def softplus(x):
 
 
 @triton.jit
+def dithered(x, place, step, seed):
+    """float32 with random bits below those of bfloat16, a function of place, step and seed: rounding keeps the mean."""
+    key = tl.load(step).to(tl.int64) * 0x9E3779B1 + tl.load(seed).to(tl.int64) * 0x85EBCA77
+    z = place ^ key
+    z = (z ^ (z >> 32)).to(tl.uint32)
+    z = (z ^ (z >> 16)) * 0x7FEB352D
+    z = (z ^ (z >> 15)) * 0x846CA68B
+    noise = (z ^ (z >> 16)) & 0xFFFF
+    bits = (x.to(tl.uint32, bitcast=True) + noise) & 0xFFFF0000
+    return tl.where(tl.abs(x) < float("inf"), bits.to(tl.float32, bitcast=True), x)
+
+
+@triton.jit
 def joined(x, y, HOW: tl.constexpr):
     """Two partial results together: sums, the larger or the smaller ones."""
     if HOW == "sum":

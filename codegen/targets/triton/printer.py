@@ -23,10 +23,11 @@ from ..statements import Columns, Statements, folded, how, in_memory, outputs, p
 from .prelude import PRELUDE
 
 _TAKEN = frozenset(
-    "tl triton libdevice quotient root sign_of larger smaller sigmoid softplus joined reduced combine_lines "
+    "tl triton libdevice quotient root sign_of larger smaller sigmoid softplus dithered joined reduced combine_lines "
     "combine_all chunks pointers sizes hosts known shared partial skip values facts groups going grad_scale P A ALIGN "
-    "LANES CHUNK BLOCK STRIP DOWN ACROSS LINES START HOW i j k y c q h at begin end start whole inside in_rows in_cols "
-    "plane planes rows cols across down first step t factor v f float range print len int min max abs sum".split()
+    "LANES ROUND CHUNK BLOCK STRIP DOWN ACROSS LINES START HOW i j k y c q h at begin end start whole inside in_rows "
+    "in_cols plane planes rows cols across down first step t factor v f float range print len int min max abs sum "
+    "new".split()
 )
 _START = {"sum": "0.0", "amax": 'float("-inf")', "amin": 'float("inf")'}
 _LARGEST = 3.4028234e38
@@ -74,8 +75,8 @@ class Tables(Columns):
 
     @property
     def width(self) -> int:
-        """Pointers per tensor."""
-        return self.step + 1
+        """Pointers per tensor: also what is left of rounding, and the seed of random rounding, where they exist."""
+        return self.step + 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,21 @@ class _Kernel(Statements):
         if self.lines(n) is self.head:
             return self._in_head(n, text)
         self.lines(n).append(f"{self.names(n)} = {'factor * ' if slot == 'g' else ''}{text}")
+        if slot == "w":  # with what rounding has left
+            rest = self._more("rest", 1, "P")
+            self.lines(n).append('if ROUND == "kahan":')
+            self.lines(n).append(f"    {self.names(n)} += tl.load({rest} + {self.index(kind)}, {mask}).to(A)")
         return self.names(n)
+
+    def _more(self, name: str, offset: int, type_: str) -> str:
+        """The variable that points to something beside a tensor's buffers: its step count, rest or seed."""
+        if name not in self.pointers:
+            variable = self.names.fresh(f"{name}_p")
+            line = f"{variable} = tl.load(at + {self.tables.step + offset}).to(tl.pointer_type({type_}))"
+            if name == "rest":
+                line = line.replace("= tl.load", "= tl.multiple_of(tl.load") + ", ALIGN)"
+            self.pointers[name] = variable, line
+        return self.pointers[name][0]
 
     def index(self, kind: Kind) -> str:
         """Where the values of a tile stand in a buffer of a kind."""
@@ -262,6 +277,19 @@ class _Kernel(Statements):
             f"tl.store({self.pointer(slot)} + {self.index(kind)}, {_cast(value, type_)}{f', {mask}' if mask else ''})"
         )
 
+    def stores_of_w(self, value: str) -> list[str]:
+        """The statements that store a parameter, rounded as its group says."""
+        new, rest = self.names.fresh("new"), self._more("rest", 1, "P")
+        step, seed = self._more("step", 0, "tl.float32"), self._more("seed", 2, "tl.float32")
+        return [
+            f"{new} = {_cast(value, 'A')}",
+            'if ROUND == "stochastic":',
+            f"    {new} = dithered({new}, j, {step}, {seed})",
+            self.store("w", Kind.TENSOR, new),
+            'if ROUND == "kahan":',
+            f"    tl.store({rest} + j, ({new} - {new}.to(P).to(A)).to(P), inside)",
+        ]
+
 
 def _cast(value: str, type_: str) -> str:
     """A value converted to a type."""
@@ -286,7 +314,10 @@ def _stores(f: _Kernel, stage: Stage) -> list[str]:
     new = outputs(f.plan)
     kept = [(f"%{f.plan.workspaces.index(n)}", f.value(n)) for n in stage.keeps]
     written = [(w, f.value(new[w])) for w in stage.writes]
-    return [f.store(slot, Kind.TENSOR, text) for slot, text in (*kept, *written)]
+    out: list[str] = []
+    for slot, text in (*kept, *written):
+        out += f.stores_of_w(text) if slot == "w" else [f.store(slot, Kind.TENSOR, text)]
+    return out
 
 
 _COMMON = ["pointers", "sizes", "hosts", "known", "shared", "partial", "skip"]
@@ -315,10 +346,10 @@ def _flat_stage(plan: Plan, k: int, label: str) -> list[str]:
     tile = _function(
         f"{name}_tile",
         "The elements j of one tensor; inside says which of them exist, None that all do.",
-        ["j", "inside", *needed, "P: tl.constexpr", "A: tl.constexpr"],
+        ["j", "inside", *needed, "P: tl.constexpr", "A: tl.constexpr", "ROUND: tl.constexpr"],
         f.body,
     )
-    call = f"{name}_tile({{}}, {', '.join([*needed, 'P', 'A'])})"
+    call = f"{name}_tile({{}}, {', '.join([*needed, 'P', 'A', 'ROUND'])})"
     return [tile, _flat_kernel(f, name, parts.tile, results, call)]
 
 
@@ -352,7 +383,7 @@ def _flat_kernel(f: _Kernel, name: str, reductions: tuple[Node, ...], results: l
             for x, (n, t) in enumerate(zip(reductions, totals, strict=True))
         ),
     ]
-    sizes = ["CHUNK: tl.constexpr", "BLOCK: tl.constexpr"]
+    sizes = ["CHUNK: tl.constexpr", "BLOCK: tl.constexpr", "ROUND: tl.constexpr"]
     doc = "One chunk of one tensor, tile by tile."
     return _function(name, doc, ["chunks", *_COMMON, *_TYPES, *sizes], body)
 
@@ -407,7 +438,7 @@ def _strip_stage(plan: Plan, k: int, label: str) -> str:
         *_indent(f.body),
         *after,
     ]
-    sizes = ["LANES: tl.constexpr", "STRIP: tl.constexpr", "DOWN: tl.constexpr", "ACROSS: tl.constexpr"]
+    sizes = [f"{n}: tl.constexpr" for n in ("LANES", "STRIP", "DOWN", "ACROSS", "ROUND")]
     doc = "One strip of rows of one tensor, tile by tile."
     return _function(f"{label}_stage_{k}", doc, ["chunks", *_COMMON, *_TYPES, *sizes], body)
 

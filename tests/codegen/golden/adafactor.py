@@ -134,6 +134,21 @@ def _scalar(value: Any, w: Tensor, on_device: bool) -> Any:
     return value.detach().to(device=w.device, dtype=dtype).reshape(())
 
 
+def _dithered(w: Tensor, step: Tensor, seed: Tensor) -> Tensor:
+    """Float32 values with random bits added below those of bfloat16, a function of place, step and seed alone.
+
+    What is cut off after that rounds up or down with probabilities that keep the mean.
+    """
+    key = step.to(w.device, torch.int64) * 0x9E3779B1 + seed.to(w.device, torch.int64) * 0x85EBCA77
+    x = torch.arange(w.numel(), device=w.device) ^ key
+    x = (x ^ (x >> 32)) & 0xFFFFFFFF
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):  # a hash of 32 bits
+        x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
+    noise = ((x ^ (x >> 16)) & 0xFFFF).to(torch.int32).view(w.shape)
+    dithered = ((w.contiguous().view(torch.int32) + noise) & -0x10000).view(torch.float32)
+    return torch.where(torch.isfinite(w), dithered, w)
+
+
 def _is_distributed(x: Tensor) -> bool:
     """Whether a tensor is a DTensor; there is none before their module is imported."""
     module = sys.modules.get("torch.distributed.tensor")
@@ -203,6 +218,13 @@ class Row:
     def addresses(self) -> list[int]:
         """Where parameter, gradient and buffers are."""
         return [self.address, self.grad, *(_part(x, self.p).data_ptr() for x in self.buffers.values())]
+
+    def watch(self, name: str) -> int:
+        """The address of another buffer, which must stay where it is, too; 0 if there is none."""
+        if name not in self.state:
+            return 0
+        self.buffers[name] = self.state[name]
+        return _part(self.state[name], self.p).data_ptr()
 
     def gradient(self, states: dict[Any, Any]) -> int:
         """The address of the gradient if all else is where it was, else -1."""
@@ -301,7 +323,7 @@ class GpuLaunch:
     ``wide`` says that matrices have more than 128 columns, ``aligned`` that tensors and rows begin at 16 bytes.
     """
 
-    def __init__(self, kernels: Any, shape: GpuShape, p: Tensor, wide: bool, aligned: bool) -> None:
+    def __init__(self, kernels: Any, shape: GpuShape, p: Tensor, wide: bool, rounding: str, aligned: bool) -> None:
         tl = kernels.tl
         types_ = {torch.float32: tl.float32, torch.float64: tl.float64}
         types_ |= {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
@@ -309,6 +331,7 @@ class GpuLaunch:
         self.dtype = torch.promote_types(p.dtype, torch.float32)
         self.types = {"P": types_[p.dtype], "A": types_[self.dtype]}
         self.align = {"ALIGN": 16 if aligned else p.element_size()}
+        self.rounding = {"ROUND": rounding}
         self.aligned = aligned
         self.tile = {"CHUNK": CHUNK, "BLOCK": BLOCK}
         if not shape.flat:
@@ -333,7 +356,9 @@ class GpuLaunch:
         memory = [row.target.new_empty(sizes[name], dtype=self.dtype) for name in self.shape.scratch]
         self.parts += memory
         self.rows.append(row)
-        self.pointers.append([*row.addresses(), *(x.data_ptr() for x in (*memory, row.step))])
+        addresses = row.addresses()
+        more = (row.watch(name) for name in ("_rest", "_seed"))
+        self.pointers.append([*addresses, *(x.data_ptr() for x in (*memory, row.step)), *more])
         self.spans.append((planes, rows, cols))
         self.facts.append((float(row.target.dim()), float(row.size), float(rows), float(cols)))
 
@@ -447,7 +472,8 @@ class GpuLaunch:
         """One pass over the elements, and what it reduces for each tensor."""
         stage, found = self.shape.stages[k], self.found[k]
         if stage.tile:
-            self._pass(f"stage_{k}", len(self.chunk_table), (self.chunk_table,), found["tile"], **self.tile)
+            tiles = self.tile | self.rounding
+            self._pass(f"stage_{k}", len(self.chunk_table), (self.chunk_table,), found["tile"], **tiles)
         if stage.lines:
             tables = (self.plane_table,)
             self._pass(f"stage_{k}_lines", len(self.plane_table), tables, found["lines"], LINES=LINES)
@@ -709,6 +735,19 @@ def softplus(x):
 
 
 @triton.jit
+def dithered(x, place, step, seed):
+    '''float32 with random bits below those of bfloat16, a function of place, step and seed: rounding keeps the mean.'''
+    key = tl.load(step).to(tl.int64) * 0x9E3779B1 + tl.load(seed).to(tl.int64) * 0x85EBCA77
+    z = place ^ key
+    z = (z ^ (z >> 32)).to(tl.uint32)
+    z = (z ^ (z >> 16)) * 0x7FEB352D
+    z = (z ^ (z >> 15)) * 0x846CA68B
+    noise = (z ^ (z >> 16)) & 0xFFFF
+    bits = (x.to(tl.uint32, bitcast=True) + noise) & 0xFFFF0000
+    return tl.where(tl.abs(x) < float("inf"), bits.to(tl.float32, bitcast=True), x)
+
+
+@triton.jit
 def joined(x, y, HOW: tl.constexpr):
     '''Two partial results together: sums, the larger or the smaller ones.'''
     if HOW == "sum":
@@ -775,7 +814,7 @@ def vector_hosts(pointers, groups, values, facts, hosts, grad_scale, skip, A: tl
     '''One tensor's step count, the factor of its gradient, and what follows from hyperparameters and step alone.'''
     i = tl.program_id(0).to(tl.int64)
     going = tl.load(skip) == 0
-    step = tl.load(pointers + i * 4 + 3).to(tl.pointer_type(tl.float32))
+    step = tl.load(pointers + i * 6 + 3).to(tl.pointer_type(tl.float32))
     t = tl.load(step) + 1
     tl.store(step, t, going)
     t = t.to(tl.float64)
@@ -801,9 +840,25 @@ def vector_hosts(pointers, groups, values, facts, hosts, grad_scale, skip, A: tl
 
 
 @triton.jit
-def vector_stage_0_tile(j, inside, w_p, g_p, v_p, factor, b, x1, x2, P: tl.constexpr, A: tl.constexpr):
+def vector_stage_0_tile(
+    j,
+    inside,
+    w_p,
+    rest_p,
+    g_p,
+    v_p,
+    factor,
+    b,
+    x1,
+    x2,
+    P: tl.constexpr,
+    A: tl.constexpr,
+    ROUND: tl.constexpr,
+):
     '''The elements j of one tensor; inside says which of them exist, None that all do.'''
     w = tl.load(w_p + j, inside).to(A)
+    if ROUND == "kahan":
+        w += tl.load(rest_p + j, inside).to(A)
     found_0 = w * w
     g = factor * tl.load(g_p + j, inside).to(A)
     v_ = tl.load(v_p + j, inside).to(A)
@@ -832,6 +887,7 @@ def vector_stage_0(
     ALIGN: tl.constexpr,
     CHUNK: tl.constexpr,
     BLOCK: tl.constexpr,
+    ROUND: tl.constexpr,
 ):
     '''One chunk of one tensor, tile by tile.'''
     if tl.load(skip) != 0:
@@ -839,8 +895,9 @@ def vector_stage_0(
     i = tl.load(chunks + 2 * tl.program_id(0))
     begin = tl.load(chunks + 2 * tl.program_id(0) + 1) * CHUNK
     end = tl.minimum(begin + CHUNK, tl.load(sizes + i))
-    at = pointers + i * 4
+    at = pointers + i * 6
     w_p = tl.multiple_of(tl.load(at + 0).to(tl.pointer_type(P)), ALIGN)
+    rest_p = tl.multiple_of(tl.load(at + 4).to(tl.pointer_type(P)), ALIGN)
     g_p = tl.multiple_of(tl.load(at + 1).to(tl.pointer_type(P)), ALIGN)
     v_p = tl.multiple_of(tl.load(at + 2).to(tl.pointer_type(A)), ALIGN)
     h = hosts + i * 8
@@ -852,13 +909,13 @@ def vector_stage_0(
     total_1 = tl.full([BLOCK], 0.0, A)
     whole = begin + (end - begin) // BLOCK * BLOCK
     for start in range(begin, whole, BLOCK):
-        found_0, found_1 = vector_stage_0_tile(start + tl.arange(0, BLOCK), None, w_p, g_p, v_p, factor, b, x1, x2,
-            P, A)
+        found_0, found_1 = vector_stage_0_tile(start + tl.arange(0, BLOCK), None, w_p, rest_p, g_p, v_p, factor, b,
+            x1, x2, P, A, ROUND)
         total_0 = joined(total_0, found_0, "sum")
         total_1 = joined(total_1, found_1, "sum")
     if whole < end:
         j = whole + tl.arange(0, BLOCK)
-        found_0, found_1 = vector_stage_0_tile(j, j < end, w_p, g_p, v_p, factor, b, x1, x2, P, A)
+        found_0, found_1 = vector_stage_0_tile(j, j < end, w_p, rest_p, g_p, v_p, factor, b, x1, x2, P, A, ROUND)
         total_0 = joined(total_0, found_0, "sum")
         total_1 = joined(total_1, found_1, "sum")
     tl.store(partial + tl.program_id(0) * 2 + 0, reduced(total_0, "sum", 0))
@@ -866,16 +923,41 @@ def vector_stage_0(
 
 
 @triton.jit
-def vector_stage_1_tile(j, inside, w_p, g_p, v_p, factor, x1, x9, b, x10, x11, P: tl.constexpr, A: tl.constexpr):
+def vector_stage_1_tile(
+    j,
+    inside,
+    w_p,
+    rest_p,
+    g_p,
+    v_p,
+    step_p,
+    seed_p,
+    factor,
+    x1,
+    x9,
+    b,
+    x10,
+    x11,
+    P: tl.constexpr,
+    A: tl.constexpr,
+    ROUND: tl.constexpr,
+):
     '''The elements j of one tensor; inside says which of them exist, None that all do.'''
     w = tl.load(w_p + j, inside).to(A)
+    if ROUND == "kahan":
+        w += tl.load(rest_p + j, inside).to(A)
     w_ = w * x1
     g = factor * tl.load(g_p + j, inside).to(A)
     v_ = tl.load(v_p + j, inside).to(A)
     v__ = b * v_ + x10 * (g * g)
     u = quotient(g, root(larger(v__, x11)))
     w__ = w_ - x9 * u
-    tl.store(w_p + j, w__.to(P), inside)
+    new_ = w__.to(A)
+    if ROUND == "stochastic":
+        new_ = dithered(new_, j, step_p, seed_p)
+    tl.store(w_p + j, new_.to(P), inside)
+    if ROUND == "kahan":
+        tl.store(rest_p + j, (new_ - new_.to(P).to(A)).to(P), inside)
     tl.store(v_p + j, v__.to(A), inside)
 
 
@@ -894,6 +976,7 @@ def vector_stage_1(
     ALIGN: tl.constexpr,
     CHUNK: tl.constexpr,
     BLOCK: tl.constexpr,
+    ROUND: tl.constexpr,
 ):
     '''One chunk of one tensor, tile by tile.'''
     if tl.load(skip) != 0:
@@ -901,10 +984,13 @@ def vector_stage_1(
     i = tl.load(chunks + 2 * tl.program_id(0))
     begin = tl.load(chunks + 2 * tl.program_id(0) + 1) * CHUNK
     end = tl.minimum(begin + CHUNK, tl.load(sizes + i))
-    at = pointers + i * 4
+    at = pointers + i * 6
     w_p = tl.multiple_of(tl.load(at + 0).to(tl.pointer_type(P)), ALIGN)
+    rest_p = tl.multiple_of(tl.load(at + 4).to(tl.pointer_type(P)), ALIGN)
     g_p = tl.multiple_of(tl.load(at + 1).to(tl.pointer_type(P)), ALIGN)
     v_p = tl.multiple_of(tl.load(at + 2).to(tl.pointer_type(A)), ALIGN)
+    step_p = tl.load(at + 3).to(tl.pointer_type(tl.float32))
+    seed_p = tl.load(at + 5).to(tl.pointer_type(tl.float32))
     h = hosts + i * 8
     factor = tl.load(h)
     x1 = tl.load(h + 3)
@@ -925,10 +1011,12 @@ def vector_stage_1(
     x11 = tl.load(h + 6)
     whole = begin + (end - begin) // BLOCK * BLOCK
     for start in range(begin, whole, BLOCK):
-        vector_stage_1_tile(start + tl.arange(0, BLOCK), None, w_p, g_p, v_p, factor, x1, x9, b, x10, x11, P, A)
+        vector_stage_1_tile(start + tl.arange(0, BLOCK), None, w_p, rest_p, g_p, v_p, step_p, seed_p, factor, x1,
+            x9, b, x10, x11, P, A, ROUND)
     if whole < end:
         j = whole + tl.arange(0, BLOCK)
-        vector_stage_1_tile(j, j < end, w_p, g_p, v_p, factor, x1, x9, b, x10, x11, P, A)
+        vector_stage_1_tile(j, j < end, w_p, rest_p, g_p, v_p, step_p, seed_p, factor, x1, x9, b, x10, x11, P, A,
+            ROUND)
 
 
 @triton.jit
@@ -936,7 +1024,7 @@ def matrix_hosts(pointers, groups, values, facts, hosts, grad_scale, skip, A: tl
     '''One tensor's step count, the factor of its gradient, and what follows from hyperparameters and step alone.'''
     i = tl.program_id(0).to(tl.int64)
     going = tl.load(skip) == 0
-    step = tl.load(pointers + i * 10 + 9).to(tl.pointer_type(tl.float32))
+    step = tl.load(pointers + i * 12 + 9).to(tl.pointer_type(tl.float32))
     t = tl.load(step) + 1
     tl.store(step, t, going)
     t = t.to(tl.float64)
@@ -979,6 +1067,7 @@ def matrix_stage_0(
     STRIP: tl.constexpr,
     DOWN: tl.constexpr,
     ACROSS: tl.constexpr,
+    ROUND: tl.constexpr,
 ):
     '''One strip of rows of one tensor, tile by tile.'''
     if tl.load(skip) != 0:
@@ -993,11 +1082,12 @@ def matrix_stage_0(
     plane = q // (across * down)
     begin = q // across % down * STRIP
     end = tl.minimum(begin + STRIP, rows)
-    at = pointers + i * 10
+    at = pointers + i * 12
     g_p = tl.multiple_of(tl.load(at + 1).to(tl.pointer_type(P)), ALIGN)
     parts0 = tl.multiple_of(tl.load(at + 7).to(tl.pointer_type(A)), ALIGN)
     parts1 = tl.multiple_of(tl.load(at + 8).to(tl.pointer_type(A)), ALIGN)
     w_p = tl.multiple_of(tl.load(at + 0).to(tl.pointer_type(P)), ALIGN)
+    rest_p = tl.multiple_of(tl.load(at + 10).to(tl.pointer_type(P)), ALIGN)
     h = hosts + i * 9
     factor = tl.load(h)
     k = (q % across * ACROSS + tl.arange(0, ACROSS))[None, :]
@@ -1017,6 +1107,8 @@ def matrix_stage_0(
         found_ = tl.where(inside, x1, 0.0)
         total = joined(total, found_, "sum")
         w = tl.load(w_p + j, inside).to(A)
+        if ROUND == "kahan":
+            w += tl.load(rest_p + j, inside).to(A)
         found__ = tl.where(inside, w * w, 0.0)
         total_ = joined(total_, found__, "sum")
     tl.store(parts1 + (q // across % down) * (planes * cols) + plane * cols + q % across * ACROSS + tl.arange(0,
@@ -1046,7 +1138,7 @@ def matrix_stage_1_lines(
     plane = tl.load(chunks + 2 * tl.program_id(0) + 1)
     rows = tl.load(sizes + 3 * i + 1)
     cols = tl.load(sizes + 3 * i + 2)
-    at = pointers + i * 10
+    at = pointers + i * 12
     r_p = tl.multiple_of(tl.load(at + 2).to(tl.pointer_type(A)), ALIGN)
     line0 = tl.multiple_of(tl.load(at + 4).to(tl.pointer_type(A)), ALIGN)
     line2 = tl.multiple_of(tl.load(at + 6).to(tl.pointer_type(A)), ALIGN)
@@ -1083,6 +1175,7 @@ def matrix_stage_2(
     STRIP: tl.constexpr,
     DOWN: tl.constexpr,
     ACROSS: tl.constexpr,
+    ROUND: tl.constexpr,
 ):
     '''One strip of rows of one tensor, tile by tile.'''
     if tl.load(skip) != 0:
@@ -1096,7 +1189,7 @@ def matrix_stage_2(
     plane = q // (across * down)
     begin = q // across % down * STRIP
     end = tl.minimum(begin + STRIP, rows)
-    at = pointers + i * 10
+    at = pointers + i * 12
     g_p = tl.multiple_of(tl.load(at + 1).to(tl.pointer_type(P)), ALIGN)
     r_p = tl.multiple_of(tl.load(at + 2).to(tl.pointer_type(A)), ALIGN)
     line0 = tl.multiple_of(tl.load(at + 4).to(tl.pointer_type(A)), ALIGN)
@@ -1152,6 +1245,7 @@ def matrix_stage_3(
     STRIP: tl.constexpr,
     DOWN: tl.constexpr,
     ACROSS: tl.constexpr,
+    ROUND: tl.constexpr,
 ):
     '''One strip of rows of one tensor, tile by tile.'''
     if tl.load(skip) != 0:
@@ -1165,14 +1259,17 @@ def matrix_stage_3(
     plane = q // (across * down)
     begin = q // across % down * STRIP
     end = tl.minimum(begin + STRIP, rows)
-    at = pointers + i * 10
+    at = pointers + i * 12
     w_p = tl.multiple_of(tl.load(at + 0).to(tl.pointer_type(P)), ALIGN)
+    rest_p = tl.multiple_of(tl.load(at + 10).to(tl.pointer_type(P)), ALIGN)
     g_p = tl.multiple_of(tl.load(at + 1).to(tl.pointer_type(P)), ALIGN)
     r_p = tl.multiple_of(tl.load(at + 2).to(tl.pointer_type(A)), ALIGN)
     line0 = tl.multiple_of(tl.load(at + 4).to(tl.pointer_type(A)), ALIGN)
     c_p = tl.multiple_of(tl.load(at + 3).to(tl.pointer_type(A)), ALIGN)
     line1 = tl.multiple_of(tl.load(at + 5).to(tl.pointer_type(A)), ALIGN)
     line2 = tl.multiple_of(tl.load(at + 6).to(tl.pointer_type(A)), ALIGN)
+    step_p = tl.load(at + 9).to(tl.pointer_type(tl.float32))
+    seed_p = tl.load(at + 11).to(tl.pointer_type(tl.float32))
     h = hosts + i * 9
     factor = tl.load(h)
     x1 = tl.load(h + 3)
@@ -1207,6 +1304,8 @@ def matrix_stage_3(
         inside = in_rows & in_cols
         j = (plane * rows + y) * cols + k
         w = tl.load(w_p + j, inside).to(A)
+        if ROUND == "kahan":
+            w += tl.load(rest_p + j, inside).to(A)
         w_ = w * x1
         g = factor * tl.load(g_p + j, inside).to(A)
         r = tl.load(r_p + plane * rows + y, in_rows).to(A)
@@ -1215,7 +1314,12 @@ def matrix_stage_3(
         v_hat = quotient(r_ * c__, x16)
         u = quotient(g, root(larger(v_hat, x17)))
         w__ = w_ - x9 * u
-        tl.store(w_p + j, w__.to(P), inside)
+        new_ = w__.to(A)
+        if ROUND == "stochastic":
+            new_ = dithered(new_, j, step_p, seed_p)
+        tl.store(w_p + j, new_.to(P), inside)
+        if ROUND == "kahan":
+            tl.store(rest_p + j, (new_ - new_.to(P).to(A)).to(P), inside)
 
 
 @triton.jit
@@ -1240,7 +1344,7 @@ def matrix_lines(
     plane = tl.load(chunks + 2 * tl.program_id(0) + 1)
     rows = tl.load(sizes + 3 * i + 1)
     cols = tl.load(sizes + 3 * i + 2)
-    at = pointers + i * 10
+    at = pointers + i * 12
     r_p = tl.multiple_of(tl.load(at + 2).to(tl.pointer_type(A)), ALIGN)
     line0 = tl.multiple_of(tl.load(at + 4).to(tl.pointer_type(A)), ALIGN)
     c_p = tl.multiple_of(tl.load(at + 3).to(tl.pointer_type(A)), ALIGN)
@@ -2113,6 +2217,8 @@ class Adafactor(Optimizer):
         maximize: Ascend instead of descend.
         capturable: Keep step counts and learning rate on the device, so that CUDA graphs can capture the step and
             torch.compile need not compile it again when they change.
+        rounding: How new values of bfloat16 parameters are rounded: ``nearest``; ``stochastic``, up or down so that
+            the mean is kept; or ``kahan``, which keeps the rest in a buffer and adds it in the next step.
     """
 
     _step_supports_amp_scaling = True  # the step reads what torch.amp.GradScaler sets: grad_scale, found_inf
@@ -2129,6 +2235,7 @@ class Adafactor(Optimizer):
         *,
         maximize: bool = False,
         capturable: bool = False,
+        rounding: str = "nearest",
     ) -> None:
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError("Tensor lr must be 1-element")
@@ -2144,6 +2251,8 @@ class Adafactor(Optimizer):
             raise ValueError(f"Invalid d value: {d}")
         if not 0.0 <= weight_decay:
             raise ValueError(f"Invalid weight_decay value: {weight_decay}")
+        if rounding not in ("nearest", "stochastic", "kahan"):
+            raise ValueError(f"Invalid rounding: {rounding!r}, expected nearest, stochastic or kahan")
         defaults = {
             "lr": lr,
             "beta2_decay": beta2_decay,
@@ -2153,6 +2262,7 @@ class Adafactor(Optimizer):
             "weight_decay": weight_decay,
             "maximize": maximize,
             "capturable": capturable,
+            "rounding": rounding,
         }
         super().__init__(params, defaults)
 
@@ -2161,7 +2271,7 @@ class Adafactor(Optimizer):
         self._gpu = None
         self._arrangement = None
         for group in self.param_groups:  # checkpoints of older versions may lack a key
-            for key in ("lr", "beta2_decay", "eps1", "eps2", "d", "weight_decay", "maximize", "capturable"):
+            for key in ("lr", "beta2_decay", "eps1", "eps2", "d", "weight_decay", "maximize", "capturable", "rounding"):
                 group.setdefault(key, self.defaults[key])
             for p in group["params"]:  # or count steps with a number
                 state = self.state.get(p, {})
@@ -2235,9 +2345,16 @@ class Adafactor(Optimizer):
                 state["c"] = w.new_zeros((*w.shape[:-2], 1, w.shape[-1]))
             if w.dim() < 2:
                 state["v"] = _like(torch.zeros_like(w), p)
+        rounding = group["rounding"] if p.dtype == torch.bfloat16 else "nearest"
+        if rounding == "kahan" and "_rest" not in state:
+            state["_rest"] = _like(torch.zeros_like(target), p)
+        if rounding == "stochastic" and "_seed" not in state:
+            state["_seed"] = torch.full_like(state["step"], len(self.state))
         state["step"] += 1
         if p.numel() == 0:
             return
+        if rounding == "kahan":  # what rounding has left so far
+            w = w + _part(state["_rest"], p)
         update = adafactor_update_on_device if group["capturable"] else adafactor_update
         w, r, c, v = update(
             w,
@@ -2254,7 +2371,11 @@ class Adafactor(Optimizer):
             d=group["d"],
             weight_decay=group["weight_decay"],
         )
+        if rounding == "stochastic":
+            w = _dithered(w, state["step"], state["_seed"])
         target.copy_(w)
+        if rounding == "kahan":
+            _part(state["_rest"], p).copy_(w - target)
         if "r" in state:
             _part(state["r"], p).copy_(r)
         if "c" in state:
@@ -2284,7 +2405,7 @@ class Adafactor(Optimizer):
             self._gpu_captured += (arranged[0],)  # replays read its tables
         return arranged[1]
 
-    def _gpu_kind(self, p: Tensor) -> Any:
+    def _gpu_kind(self, p: Tensor, group: dict[str, Any]) -> Any:
         """What distinguishes launches, for a parameter that the kernels take; else None.
 
         The first step of a parameter, which makes its state, is torch's.
@@ -2298,18 +2419,22 @@ class Adafactor(Optimizer):
             return None
         dtype = torch.promote_types(p.dtype, torch.float32)
         for name, value in state.items():
-            if name != "step" and (
+            if name[0] != "_" and name != "step" and (
                 value.dtype != dtype or value.device != part.device or not _part(value, p).is_contiguous()
             ):
                 return None
         rows, cols = part.shape[-2:] if part.dim() >= 2 else (1, part.numel())
         if not _SHAPES[label].flat and rows * cols < min(1024, part.numel()):  # many small matrices
             return None
-        return label, part.device, p.dtype, cols > 128, cols % 16 == 0 or _SHAPES[label].flat
+        rounding = group["rounding"] if p.dtype == torch.bfloat16 else "nearest"
+        if {"kahan": "_rest", "stochastic": "_seed"}.get(rounding, "step") not in state:
+            return None
+        aligned = cols % 16 == 0 or _SHAPES[label].flat
+        return label, part.device, p.dtype, cols > 128, rounding, aligned
 
     def _gpu_arrange(self, pairs: Pairs) -> tuple[list[GpuStep], Pairs]:
         """Tables for the kernels, by device, and the parameters that they do not take."""
-        kinds = [self._gpu_kind(p) for p, _ in pairs]
+        kinds = [self._gpu_kind(p, group) for p, group in pairs]
         kernels = load_triton(_TRITON) if any(kinds) else None
         if kernels is None:
             return [], pairs
@@ -2317,14 +2442,15 @@ class Adafactor(Optimizer):
         for (p, group), kind in zip(pairs, kinds, strict=True):
             if kind is None:
                 continue
-            label, device, _, wide, aligned = kind
+            label, device, _, wide, rounding, aligned = kind
             state = self.state[p]
-            state["step"] = state["step"].to(device=device, dtype=torch.float32)
+            for name in {"step", "_seed"} & state.keys():
+                state[name] = state[name].to(device=device, dtype=torch.float32)
             row = Row(p, group, state, _SHAPES[label].buffers)
             aligned = aligned and all(x % 16 == 0 for x in row.addresses())
-            key = (*kind[:4], aligned)
+            key = (*kind[:-1], aligned)
             if key not in launches:
-                launches[key] = GpuLaunch(kernels, _SHAPES[label], row.target, wide, aligned)
+                launches[key] = GpuLaunch(kernels, _SHAPES[label], row.target, wide, rounding, aligned)
             launches[key].add(row)
         devices = dict.fromkeys(x.device for x in launches.values())
         steps = [GpuStep([x for x in launches.values() if x.device == d]) for d in devices]
@@ -2342,7 +2468,7 @@ class Adafactor(Optimizer):
             group["weight_decay"],
         ]
 
-    def _kind(self, p: Tensor) -> str:
+    def _kind(self, p: Tensor, group: dict[str, Any]) -> str:
         """The kernels that take a parameter and its state, such as ``vector_f32``; empty if none do.
 
         The first step of a parameter, which makes its state, is torch's.
@@ -2353,8 +2479,11 @@ class Adafactor(Optimizer):
             return ""
         dtype = torch.promote_types(p.dtype, torch.float32)
         for name, value in state.items():
-            if name != "step" and (value.dtype != dtype or not _part(value, p).is_contiguous()):
+            fits = name == "step" or name[0] == "_" or value.dtype == dtype
+            if not fits or not _part(value, p).is_contiguous():
                 return ""
+        if p.dtype == torch.bfloat16 and group["rounding"] != "nearest":
+            return ""
         label = "matrix" if p.dim() >= 2 else "vector"
         if not part.numel():
             return ""
@@ -2392,7 +2521,7 @@ class Adafactor(Optimizer):
 
     def _arrange(self, pairs: Pairs) -> tuple[list[Launch], Pairs]:
         """Tables for the kernels, and the parameters that they do not take."""
-        kinds = [self._kind(p) for p, _ in pairs]
+        kinds = [self._kind(p, group) for p, group in pairs]
         libraries = {k: load_kernels(_KERNELS, k.split("_")[1]) for k in dict.fromkeys(kinds) if k}
         if None in libraries.values():
             return [], pairs

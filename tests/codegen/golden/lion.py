@@ -67,6 +67,21 @@ def _scalar(value: Any, w: Tensor, on_device: bool) -> Any:
     return value.detach().to(device=w.device, dtype=dtype).reshape(())
 
 
+def _dithered(w: Tensor, step: Tensor, seed: Tensor) -> Tensor:
+    """Float32 values with random bits added below those of bfloat16, a function of place, step and seed alone.
+
+    What is cut off after that rounds up or down with probabilities that keep the mean.
+    """
+    key = step.to(w.device, torch.int64) * 0x9E3779B1 + seed.to(w.device, torch.int64) * 0x85EBCA77
+    x = torch.arange(w.numel(), device=w.device) ^ key
+    x = (x ^ (x >> 32)) & 0xFFFFFFFF
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):  # a hash of 32 bits
+        x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
+    noise = ((x ^ (x >> 16)) & 0xFFFF).to(torch.int32).view(w.shape)
+    dithered = ((w.contiguous().view(torch.int32) + noise) & -0x10000).view(torch.float32)
+    return torch.where(torch.isfinite(w), dithered, w)
+
+
 def _is_distributed(x: Tensor) -> bool:
     """Whether a tensor is a DTensor; there is none before their module is imported."""
     module = sys.modules.get("torch.distributed.tensor")
@@ -124,6 +139,13 @@ class Row:
     def addresses(self) -> list[int]:
         """Where parameter, gradient and buffers are."""
         return [self.address, self.grad, *(_part(x, self.p).data_ptr() for x in self.buffers.values())]
+
+    def watch(self, name: str) -> int:
+        """The address of another buffer, which must stay where it is, too; 0 if there is none."""
+        if name not in self.state:
+            return 0
+        self.buffers[name] = self.state[name]
+        return _part(self.state[name], self.p).data_ptr()
 
     def gradient(self, states: dict[Any, Any]) -> int:
         """The address of the gradient if all else is where it was, else -1."""
@@ -222,7 +244,7 @@ class GpuLaunch:
     ``wide`` says that matrices have more than 128 columns, ``aligned`` that tensors and rows begin at 16 bytes.
     """
 
-    def __init__(self, kernels: Any, shape: GpuShape, p: Tensor, wide: bool, aligned: bool) -> None:
+    def __init__(self, kernels: Any, shape: GpuShape, p: Tensor, wide: bool, rounding: str, aligned: bool) -> None:
         tl = kernels.tl
         types_ = {torch.float32: tl.float32, torch.float64: tl.float64}
         types_ |= {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
@@ -230,6 +252,7 @@ class GpuLaunch:
         self.dtype = torch.promote_types(p.dtype, torch.float32)
         self.types = {"P": types_[p.dtype], "A": types_[self.dtype]}
         self.align = {"ALIGN": 16 if aligned else p.element_size()}
+        self.rounding = {"ROUND": rounding}
         self.aligned = aligned
         self.tile = {"CHUNK": CHUNK, "BLOCK": BLOCK}
         if not shape.flat:
@@ -254,7 +277,9 @@ class GpuLaunch:
         memory = [row.target.new_empty(sizes[name], dtype=self.dtype) for name in self.shape.scratch]
         self.parts += memory
         self.rows.append(row)
-        self.pointers.append([*row.addresses(), *(x.data_ptr() for x in (*memory, row.step))])
+        addresses = row.addresses()
+        more = (row.watch(name) for name in ("_rest", "_seed"))
+        self.pointers.append([*addresses, *(x.data_ptr() for x in (*memory, row.step)), *more])
         self.spans.append((planes, rows, cols))
         self.facts.append((float(row.target.dim()), float(row.size), float(rows), float(cols)))
 
@@ -368,7 +393,8 @@ class GpuLaunch:
         """One pass over the elements, and what it reduces for each tensor."""
         stage, found = self.shape.stages[k], self.found[k]
         if stage.tile:
-            self._pass(f"stage_{k}", len(self.chunk_table), (self.chunk_table,), found["tile"], **self.tile)
+            tiles = self.tile | self.rounding
+            self._pass(f"stage_{k}", len(self.chunk_table), (self.chunk_table,), found["tile"], **tiles)
         if stage.lines:
             tables = (self.plane_table,)
             self._pass(f"stage_{k}_lines", len(self.plane_table), tables, found["lines"], LINES=LINES)
@@ -575,6 +601,19 @@ def softplus(x):
 
 
 @triton.jit
+def dithered(x, place, step, seed):
+    '''float32 with random bits below those of bfloat16, a function of place, step and seed: rounding keeps the mean.'''
+    key = tl.load(step).to(tl.int64) * 0x9E3779B1 + tl.load(seed).to(tl.int64) * 0x85EBCA77
+    z = place ^ key
+    z = (z ^ (z >> 32)).to(tl.uint32)
+    z = (z ^ (z >> 16)) * 0x7FEB352D
+    z = (z ^ (z >> 15)) * 0x846CA68B
+    noise = (z ^ (z >> 16)) & 0xFFFF
+    bits = (x.to(tl.uint32, bitcast=True) + noise) & 0xFFFF0000
+    return tl.where(tl.abs(x) < float("inf"), bits.to(tl.float32, bitcast=True), x)
+
+
+@triton.jit
 def joined(x, y, HOW: tl.constexpr):
     '''Two partial results together: sums, the larger or the smaller ones.'''
     if HOW == "sum":
@@ -641,7 +680,7 @@ def vector_hosts(pointers, groups, values, facts, hosts, grad_scale, skip, A: tl
     '''One tensor's step count, the factor of its gradient, and what follows from hyperparameters and step alone.'''
     i = tl.program_id(0).to(tl.int64)
     going = tl.load(skip) == 0
-    step = tl.load(pointers + i * 4 + 3).to(tl.pointer_type(tl.float32))
+    step = tl.load(pointers + i * 6 + 3).to(tl.pointer_type(tl.float32))
     t = tl.load(step) + 1
     tl.store(step, t, going)
     t = t.to(tl.float64)
@@ -666,8 +705,11 @@ def vector_stage_0_tile(
     j,
     inside,
     w_p,
+    rest_p,
     m_p,
     g_p,
+    step_p,
+    seed_p,
     factor,
     lr,
     beta1,
@@ -677,15 +719,23 @@ def vector_stage_0_tile(
     x2,
     P: tl.constexpr,
     A: tl.constexpr,
+    ROUND: tl.constexpr,
 ):
     '''The elements j of one tensor; inside says which of them exist, None that all do.'''
     w = tl.load(w_p + j, inside).to(A)
+    if ROUND == "kahan":
+        w += tl.load(rest_p + j, inside).to(A)
     m = tl.load(m_p + j, inside).to(A)
     g = factor * tl.load(g_p + j, inside).to(A)
     u = sign_of(beta1 * m + x1 * g)
     w_ = w - lr * (u + weight_decay * w)
     m_ = beta2 * m + x2 * g
-    tl.store(w_p + j, w_.to(P), inside)
+    new_ = w_.to(A)
+    if ROUND == "stochastic":
+        new_ = dithered(new_, j, step_p, seed_p)
+    tl.store(w_p + j, new_.to(P), inside)
+    if ROUND == "kahan":
+        tl.store(rest_p + j, (new_ - new_.to(P).to(A)).to(P), inside)
     tl.store(m_p + j, m_.to(A), inside)
 
 
@@ -704,6 +754,7 @@ def vector_stage_0(
     ALIGN: tl.constexpr,
     CHUNK: tl.constexpr,
     BLOCK: tl.constexpr,
+    ROUND: tl.constexpr,
 ):
     '''One chunk of one tensor, tile by tile.'''
     if tl.load(skip) != 0:
@@ -711,10 +762,13 @@ def vector_stage_0(
     i = tl.load(chunks + 2 * tl.program_id(0))
     begin = tl.load(chunks + 2 * tl.program_id(0) + 1) * CHUNK
     end = tl.minimum(begin + CHUNK, tl.load(sizes + i))
-    at = pointers + i * 4
+    at = pointers + i * 6
     w_p = tl.multiple_of(tl.load(at + 0).to(tl.pointer_type(P)), ALIGN)
+    rest_p = tl.multiple_of(tl.load(at + 4).to(tl.pointer_type(P)), ALIGN)
     m_p = tl.multiple_of(tl.load(at + 2).to(tl.pointer_type(A)), ALIGN)
     g_p = tl.multiple_of(tl.load(at + 1).to(tl.pointer_type(P)), ALIGN)
+    step_p = tl.load(at + 3).to(tl.pointer_type(tl.float32))
+    seed_p = tl.load(at + 5).to(tl.pointer_type(tl.float32))
     h = hosts + i * 7
     factor = tl.load(h)
     lr = tl.load(h + 3)
@@ -725,11 +779,12 @@ def vector_stage_0(
     x2 = tl.load(h + 2)
     whole = begin + (end - begin) // BLOCK * BLOCK
     for start in range(begin, whole, BLOCK):
-        vector_stage_0_tile(start + tl.arange(0, BLOCK), None, w_p, m_p, g_p, factor, lr, beta1, x1, weight_decay,
-            beta2, x2, P, A)
+        vector_stage_0_tile(start + tl.arange(0, BLOCK), None, w_p, rest_p, m_p, g_p, step_p, seed_p, factor, lr,
+            beta1, x1, weight_decay, beta2, x2, P, A, ROUND)
     if whole < end:
         j = whole + tl.arange(0, BLOCK)
-        vector_stage_0_tile(j, j < end, w_p, m_p, g_p, factor, lr, beta1, x1, weight_decay, beta2, x2, P, A)
+        vector_stage_0_tile(j, j < end, w_p, rest_p, m_p, g_p, step_p, seed_p, factor, lr, beta1, x1, weight_decay,
+            beta2, x2, P, A, ROUND)
 """
 
 
@@ -1050,6 +1105,8 @@ class Lion(Optimizer):
         maximize: Ascend instead of descend.
         capturable: Keep step counts and learning rate on the device, so that CUDA graphs can capture the step and
             torch.compile need not compile it again when they change.
+        rounding: How new values of bfloat16 parameters are rounded: ``nearest``; ``stochastic``, up or down so that
+            the mean is kept; or ``kahan``, which keeps the rest in a buffer and adds it in the next step.
     """
 
     _step_supports_amp_scaling = True  # the step reads what torch.amp.GradScaler sets: grad_scale, found_inf
@@ -1063,6 +1120,7 @@ class Lion(Optimizer):
         *,
         maximize: bool = False,
         capturable: bool = False,
+        rounding: str = "nearest",
     ) -> None:
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError("Tensor lr must be 1-element")
@@ -1076,12 +1134,15 @@ class Lion(Optimizer):
             raise ValueError(f"Invalid beta parameter at index 1: {betas[1]}")
         if not 0.0 <= weight_decay:
             raise ValueError(f"Invalid weight_decay value: {weight_decay}")
+        if rounding not in ("nearest", "stochastic", "kahan"):
+            raise ValueError(f"Invalid rounding: {rounding!r}, expected nearest, stochastic or kahan")
         defaults = {
             "lr": lr,
             "betas": betas,
             "weight_decay": weight_decay,
             "maximize": maximize,
             "capturable": capturable,
+            "rounding": rounding,
         }
         super().__init__(params, defaults)
 
@@ -1090,7 +1151,7 @@ class Lion(Optimizer):
         self._gpu = None
         self._arrangement = None
         for group in self.param_groups:  # checkpoints of older versions may lack a key
-            for key in ("lr", "betas", "weight_decay", "maximize", "capturable"):
+            for key in ("lr", "betas", "weight_decay", "maximize", "capturable", "rounding"):
                 group.setdefault(key, self.defaults[key])
             for p in group["params"]:  # or count steps with a number
                 state = self.state.get(p, {})
@@ -1157,9 +1218,16 @@ class Lion(Optimizer):
             place = w.device if group["capturable"] else "cpu"
             state["step"] = torch.zeros((), dtype=torch.float32, device=place)
             state["m"] = _like(torch.zeros_like(w), p)
+        rounding = group["rounding"] if p.dtype == torch.bfloat16 else "nearest"
+        if rounding == "kahan" and "_rest" not in state:
+            state["_rest"] = _like(torch.zeros_like(target), p)
+        if rounding == "stochastic" and "_seed" not in state:
+            state["_seed"] = torch.full_like(state["step"], len(self.state))
         state["step"] += 1
         if p.numel() == 0:
             return
+        if rounding == "kahan":  # what rounding has left so far
+            w = w + _part(state["_rest"], p)
         w, m = lion_update(
             w,
             g,
@@ -1169,7 +1237,11 @@ class Lion(Optimizer):
             beta2=group["betas"][1],
             weight_decay=group["weight_decay"],
         )
+        if rounding == "stochastic":
+            w = _dithered(w, state["step"], state["_seed"])
         target.copy_(w)
+        if rounding == "kahan":
+            _part(state["_rest"], p).copy_(w - target)
         _part(state["m"], p).copy_(m)
 
     _gpu: tuple[list[GpuStep], Pairs, list[Any]] | None = None
@@ -1194,7 +1266,7 @@ class Lion(Optimizer):
             self._gpu_captured += (arranged[0],)  # replays read its tables
         return arranged[1]
 
-    def _gpu_kind(self, p: Tensor) -> Any:
+    def _gpu_kind(self, p: Tensor, group: dict[str, Any]) -> Any:
         """What distinguishes launches, for a parameter that the kernels take; else None.
 
         The first step of a parameter, which makes its state, is torch's.
@@ -1208,18 +1280,22 @@ class Lion(Optimizer):
             return None
         dtype = torch.promote_types(p.dtype, torch.float32)
         for name, value in state.items():
-            if name != "step" and (
+            if name[0] != "_" and name != "step" and (
                 value.dtype != dtype or value.device != part.device or not _part(value, p).is_contiguous()
             ):
                 return None
         rows, cols = part.shape[-2:] if part.dim() >= 2 else (1, part.numel())
         if not _SHAPES[label].flat and rows * cols < min(1024, part.numel()):  # many small matrices
             return None
-        return label, part.device, p.dtype, cols > 128, cols % 16 == 0 or _SHAPES[label].flat
+        rounding = group["rounding"] if p.dtype == torch.bfloat16 else "nearest"
+        if {"kahan": "_rest", "stochastic": "_seed"}.get(rounding, "step") not in state:
+            return None
+        aligned = cols % 16 == 0 or _SHAPES[label].flat
+        return label, part.device, p.dtype, cols > 128, rounding, aligned
 
     def _gpu_arrange(self, pairs: Pairs) -> tuple[list[GpuStep], Pairs]:
         """Tables for the kernels, by device, and the parameters that they do not take."""
-        kinds = [self._gpu_kind(p) for p, _ in pairs]
+        kinds = [self._gpu_kind(p, group) for p, group in pairs]
         kernels = load_triton(_TRITON) if any(kinds) else None
         if kernels is None:
             return [], pairs
@@ -1227,14 +1303,15 @@ class Lion(Optimizer):
         for (p, group), kind in zip(pairs, kinds, strict=True):
             if kind is None:
                 continue
-            label, device, _, wide, aligned = kind
+            label, device, _, wide, rounding, aligned = kind
             state = self.state[p]
-            state["step"] = state["step"].to(device=device, dtype=torch.float32)
+            for name in {"step", "_seed"} & state.keys():
+                state[name] = state[name].to(device=device, dtype=torch.float32)
             row = Row(p, group, state, _SHAPES[label].buffers)
             aligned = aligned and all(x % 16 == 0 for x in row.addresses())
-            key = (*kind[:4], aligned)
+            key = (*kind[:-1], aligned)
             if key not in launches:
-                launches[key] = GpuLaunch(kernels, _SHAPES[label], row.target, wide, aligned)
+                launches[key] = GpuLaunch(kernels, _SHAPES[label], row.target, wide, rounding, aligned)
             launches[key].add(row)
         devices = dict.fromkeys(x.device for x in launches.values())
         steps = [GpuStep([x for x in launches.values() if x.device == d]) for d in devices]
@@ -1250,7 +1327,7 @@ class Lion(Optimizer):
             group["weight_decay"],
         ]
 
-    def _kind(self, p: Tensor) -> str:
+    def _kind(self, p: Tensor, group: dict[str, Any]) -> str:
         """The kernels that take a parameter and its state, such as ``vector_f32``; empty if none do.
 
         The first step of a parameter, which makes its state, is torch's.
@@ -1261,8 +1338,11 @@ class Lion(Optimizer):
             return ""
         dtype = torch.promote_types(p.dtype, torch.float32)
         for name, value in state.items():
-            if name != "step" and (value.dtype != dtype or not _part(value, p).is_contiguous()):
+            fits = name == "step" or name[0] == "_" or value.dtype == dtype
+            if not fits or not _part(value, p).is_contiguous():
                 return ""
+        if p.dtype == torch.bfloat16 and group["rounding"] != "nearest":
+            return ""
         label = "vector"
         if not part.numel():
             return ""
@@ -1297,7 +1377,7 @@ class Lion(Optimizer):
 
     def _arrange(self, pairs: Pairs) -> tuple[list[Launch], Pairs]:
         """Tables for the kernels, and the parameters that they do not take."""
-        kinds = [self._kind(p) for p, _ in pairs]
+        kinds = [self._kind(p, group) for p, group in pairs]
         libraries = {k: load_kernels(_KERNELS, k.split("_")[1]) for k in dict.fromkeys(kinds) if k}
         if None in libraries.values():
             return [], pairs
