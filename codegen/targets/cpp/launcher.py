@@ -32,6 +32,7 @@ class Launch:
         self.workspaces: list[Tensor] = []
         self.done = 0  # steps since the tables were made
         self.shared: list[list[float]] = []  # what each tensor knows of values over all parameters
+        self.alone = len(stages) > 1 and not any(how for stage in stages for how in stage)
 
     def add(self, row: Row, workspaces: list[Tensor], sizes: tuple[int, ...], key: Any) -> None:
         """A row for one parameter; those with the same key have the same host scalars."""
@@ -69,6 +70,7 @@ class Launch:
         self.done += 1
         self.host_table = (ctypes.c_double * (len(hosts) * len(hosts[0])))(*(v for row in hosts for v in row))
         self.shared = shared
+        self.alone &= not shared[0]
         self.width = sum(map(len, self.stages)) + len(shared[0])
         self.known = (ctypes.c_double * (self.count * self.width))()
         for column in range(len(shared[0])):
@@ -76,7 +78,7 @@ class Launch:
 
     def call(self, function: str, width: int) -> list[float]:
         """Call a kernel on the tables; returns ``width`` values per tensor."""
-        found = (ctypes.c_double * (self.count * width))()
+        found = self.known if function == "step" else (ctypes.c_double * (self.count * width))()
         label, suffix = self.kind.split("_")
         kernel = getattr(self.library, f"{label}_{function}_{suffix}")
         tables = self.size_table, self.pointer_table, self.host_row_table, self.host_table, self.known, found
@@ -86,8 +88,11 @@ class Launch:
 
 def run_launches(launches: list[Launch]) -> None:
     """Run all stages of all launches, exchanging after each one what is reduced over all parameters."""
+    for launch in launches:
+        if launch.alone:  # tensor by tensor, as far as a cache reaches
+            launch.call("step", 0)
     for stage in range(max(len(launch.stages) for launch in launches)):
-        present = [x for x in launches if stage < len(x.stages)]
+        present = [x for x in launches if stage < len(x.stages) and not x.alone]
         found = [x.call(f"stage_{stage}", len(x.stages[stage])) for x in present]
         for launch, values in zip(present, found, strict=True):
             hows = launch.stages[stage]
@@ -99,7 +104,7 @@ def run_launches(launches: list[Launch]) -> None:
                     own = [_over_launches(how, parts, present)] * launch.count
                 launch.known[first + column :: launch.width] = own
     for launch in launches:
-        if launch.small:
+        if launch.small and not launch.alone:
             width = len(launch.shared[0])
             values = launch.call("small", width)
             launch.shared = [values[i * width : (i + 1) * width] for i in range(launch.count)]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from evoptim.dsl import OPS, Kind, Node, Op, Reduce
 
 from ...plan import Plan, Stage
-from ..statements import Statements, folded, how, in_memory, outputs, printed
+from ..statements import Columns, Statements, folded, how, in_memory, outputs, printed
 
 DTYPES = {"f32": ("float", "float"), "f64": ("double", "double"), "bf16": ("bf16", "float"), "f16": ("f16", "float")}
 """Suffix of a function: the types P and A."""
@@ -35,7 +35,7 @@ PRELUDE = """\
 
 namespace {
 
-constexpr int64_t CHUNK = 65536, BLOCK = 1024;
+constexpr int64_t CHUNK = 65536, BLOCK = 1024, CACHE = 8 << 20;
 
 // Into how many parts of whole rows a matrix is cut: about CHUNK elements each, and not more than 256 parts.
 inline int64_t chunks_of(const int64_t rows, const int64_t cols) {
@@ -98,9 +98,17 @@ def source(plans: Mapping[str, Plan]) -> str:
         if plan.small:
             functions.append(_small(plan, f"{label}_small"))
             names.append(f"{label}_small")
+        if runs_alone(plan):
+            functions.append(_step(plan, label))
+            names.append(f"{label}_step")
     exports = ["\n".join([f"#ifdef USE_{suffix}", *(_export(n, suffix) for n in names), "#endif"]) for suffix in DTYPES]
     text = "\n".join([PRELUDE, *functions, "}  // namespace", "", *exports])
     return "\n".join(part for line in text.split("\n") for part in folded(line)) + "\n"
+
+
+def runs_alone(plan: Plan) -> bool:
+    """Whether tensors can go through all stages without the others: there are several, and they exchange nothing."""
+    return len(plan.stages) > 1 and not plan.shared and not Columns(plan).globals
 
 
 _ARGUMENTS = (
@@ -248,6 +256,42 @@ def _stage(plan: Plan, k: int, function: str) -> str:
         "",
     ]
     return "\n".join(text)
+
+
+def _step(plan: Plan, label: str) -> str:
+    """All stages, for as many tensors at a time as stay in a cache until the last one; ``found`` is ``known``."""
+    columns = Columns(plan)
+    elements = "sizes[3 * {0}] * sizes[3 * {0} + 1] * sizes[3 * {0} + 2]" if plan.matrix else "sizes[{0}]"
+    states = sum(b.kind == Kind.TENSOR for b in plan.slots[1:]) + len(plan.workspaces)
+    tables = f"sizes + {3 if plan.matrix else 1} * begin, pointers + {columns.pointer_count} * begin, host_rows + begin"
+    known = f"known + {columns.known_count} * begin"
+    body = [
+        f"const int64_t bytes = 2 * sizeof(P) + {states} * sizeof(A);",
+        "std::vector<double> results;",
+        "for (int64_t begin = 0, end = 0; begin < tensors; begin = end) {",
+        "    int64_t taken = 0;",
+        "    do {",
+        f"        taken += bytes * ({elements.format('end')});",
+        f"    }} while (++end < tensors && taken + bytes * ({elements.format('end')}) <= CACHE);",
+        "    const int64_t count = end - begin;",
+    ]
+    first = 0
+    for k, stage in enumerate(plan.stages):
+        width = sum(n in columns.known for n in stage.reductions)
+        place = "results.data()" if width else "nullptr"
+        body += [f"    results.assign(count * {width}, 0);"] if width else []
+        body.append(f"    {label}_stage_{k}<P, A>(count, {tables}, hosts, {known}, {place}, threads);")
+        if width:
+            body += [
+                "    for (int64_t i = 0; i < count; ++i)",
+                f"        for (int64_t c = 0; c < {width}; ++c)",
+                f"            found[(begin + i) * {columns.known_count} + {first} + c] = results[i * {width} + c];",
+            ]
+        first += width
+    if plan.small:
+        body.append(f"    {label}_small<P, A>(count, {tables}, hosts, {known}, nullptr, threads);")
+    head = f"void {label}_step(\n    {_ARGUMENTS}) {{"
+    return "\n".join(["template <typename P, typename A>", head, "    (void)found;", *_indent(body), "    }", "}", ""])
 
 
 def _chunks(plan: Plan) -> str:

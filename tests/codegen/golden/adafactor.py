@@ -1502,6 +1502,7 @@ class Launch:
         self.workspaces: list[Tensor] = []
         self.done = 0  # steps since the tables were made
         self.shared: list[list[float]] = []  # what each tensor knows of values over all parameters
+        self.alone = len(stages) > 1 and not any(how for stage in stages for how in stage)
 
     def add(self, row: Row, workspaces: list[Tensor], sizes: tuple[int, ...], key: Any) -> None:
         """A row for one parameter; those with the same key have the same host scalars."""
@@ -1539,6 +1540,7 @@ class Launch:
         self.done += 1
         self.host_table = (ctypes.c_double * (len(hosts) * len(hosts[0])))(*(v for row in hosts for v in row))
         self.shared = shared
+        self.alone &= not shared[0]
         self.width = sum(map(len, self.stages)) + len(shared[0])
         self.known = (ctypes.c_double * (self.count * self.width))()
         for column in range(len(shared[0])):
@@ -1546,7 +1548,7 @@ class Launch:
 
     def call(self, function: str, width: int) -> list[float]:
         """Call a kernel on the tables; returns ``width`` values per tensor."""
-        found = (ctypes.c_double * (self.count * width))()
+        found = self.known if function == "step" else (ctypes.c_double * (self.count * width))()
         label, suffix = self.kind.split("_")
         kernel = getattr(self.library, f"{label}_{function}_{suffix}")
         tables = self.size_table, self.pointer_table, self.host_row_table, self.host_table, self.known, found
@@ -1556,8 +1558,11 @@ class Launch:
 
 def run_launches(launches: list[Launch]) -> None:
     """Run all stages of all launches, exchanging after each one what is reduced over all parameters."""
+    for launch in launches:
+        if launch.alone:  # tensor by tensor, as far as a cache reaches
+            launch.call("step", 0)
     for stage in range(max(len(launch.stages) for launch in launches)):
-        present = [x for x in launches if stage < len(x.stages)]
+        present = [x for x in launches if stage < len(x.stages) and not x.alone]
         found = [x.call(f"stage_{stage}", len(x.stages[stage])) for x in present]
         for launch, values in zip(present, found, strict=True):
             hows = launch.stages[stage]
@@ -1569,7 +1574,7 @@ def run_launches(launches: list[Launch]) -> None:
                     own = [_over_launches(how, parts, present)] * launch.count
                 launch.known[first + column :: launch.width] = own
     for launch in launches:
-        if launch.small:
+        if launch.small and not launch.alone:
             width = len(launch.shared[0])
             values = launch.call("small", width)
             launch.shared = [values[i * width : (i + 1) * width] for i in range(launch.count)]
@@ -1597,7 +1602,7 @@ _KERNELS = r"""
 
 namespace {
 
-constexpr int64_t CHUNK = 65536, BLOCK = 1024;
+constexpr int64_t CHUNK = 65536, BLOCK = 1024, CACHE = 8 << 20;
 
 // Into how many parts of whole rows a matrix is cut: about CHUNK elements each, and not more than 256 parts.
 inline int64_t chunks_of(const int64_t rows, const int64_t cols) {
@@ -1740,6 +1745,30 @@ void vector_stage_1(
         }
     }
     (void)found;
+}
+
+template <typename P, typename A>
+void vector_step(
+    const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
+    const double* hosts, const double* known, double* found, const int threads) {
+    (void)found;
+    const int64_t bytes = 2 * sizeof(P) + 1 * sizeof(A);
+    std::vector<double> results;
+    for (int64_t begin = 0, end = 0; begin < tensors; begin = end) {
+        int64_t taken = 0;
+        do {
+            taken += bytes * (sizes[end]);
+        } while (++end < tensors && taken + bytes * (sizes[end]) <= CACHE);
+        const int64_t count = end - begin;
+        results.assign(count * 2, 0);
+        vector_stage_0<P, A>(count, sizes + 1 * begin, pointers + 3 * begin, host_rows + begin, hosts, known + 2 *
+            begin, results.data(), threads);
+        for (int64_t i = 0; i < count; ++i)
+            for (int64_t c = 0; c < 2; ++c)
+                found[(begin + i) * 2 + 0 + c] = results[i * 2 + c];
+        vector_stage_1<P, A>(count, sizes + 1 * begin, pointers + 3 * begin, host_rows + begin, hosts, known + 2 *
+            begin, nullptr, threads);
+    }
 }
 
 template <typename P, typename A>
@@ -2044,6 +2073,41 @@ void matrix_small(
     }
 }
 
+template <typename P, typename A>
+void matrix_step(
+    const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
+    const double* hosts, const double* known, double* found, const int threads) {
+    (void)found;
+    const int64_t bytes = 2 * sizeof(P) + 0 * sizeof(A);
+    std::vector<double> results;
+    for (int64_t begin = 0, end = 0; begin < tensors; begin = end) {
+        int64_t taken = 0;
+        do {
+            taken += bytes * (sizes[3 * end] * sizes[3 * end + 1] * sizes[3 * end + 2]);
+        } while (++end < tensors && taken + bytes * (sizes[3 * end] * sizes[3 * end + 1] * sizes[3 * end + 2]) <=
+            CACHE);
+        const int64_t count = end - begin;
+        results.assign(count * 1, 0);
+        matrix_stage_0<P, A>(count, sizes + 3 * begin, pointers + 7 * begin, host_rows + begin, hosts, known + 2 *
+            begin, results.data(), threads);
+        for (int64_t i = 0; i < count; ++i)
+            for (int64_t c = 0; c < 1; ++c)
+                found[(begin + i) * 2 + 0 + c] = results[i * 1 + c];
+        matrix_stage_1<P, A>(count, sizes + 3 * begin, pointers + 7 * begin, host_rows + begin, hosts, known + 2 *
+            begin, nullptr, threads);
+        results.assign(count * 1, 0);
+        matrix_stage_2<P, A>(count, sizes + 3 * begin, pointers + 7 * begin, host_rows + begin, hosts, known + 2 *
+            begin, results.data(), threads);
+        for (int64_t i = 0; i < count; ++i)
+            for (int64_t c = 0; c < 1; ++c)
+                found[(begin + i) * 2 + 1 + c] = results[i * 1 + c];
+        matrix_stage_3<P, A>(count, sizes + 3 * begin, pointers + 7 * begin, host_rows + begin, hosts, known + 2 *
+            begin, nullptr, threads);
+        matrix_small<P, A>(count, sizes + 3 * begin, pointers + 7 * begin, host_rows + begin, hosts, known + 2 *
+            begin, nullptr, threads);
+    }
+}
+
 }  // namespace
 
 #ifdef USE_f32
@@ -2056,6 +2120,11 @@ extern "C" void vector_stage_1_f32(
     const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
     const double* hosts, const double* known, double* found, const int threads) {
     vector_stage_1<float, float>(tensors, sizes, pointers, host_rows, hosts, known, found, threads);
+}
+extern "C" void vector_step_f32(
+    const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
+    const double* hosts, const double* known, double* found, const int threads) {
+    vector_step<float, float>(tensors, sizes, pointers, host_rows, hosts, known, found, threads);
 }
 extern "C" void matrix_stage_0_f32(
     const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
@@ -2082,6 +2151,11 @@ extern "C" void matrix_small_f32(
     const double* hosts, const double* known, double* found, const int threads) {
     matrix_small<float, float>(tensors, sizes, pointers, host_rows, hosts, known, found, threads);
 }
+extern "C" void matrix_step_f32(
+    const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
+    const double* hosts, const double* known, double* found, const int threads) {
+    matrix_step<float, float>(tensors, sizes, pointers, host_rows, hosts, known, found, threads);
+}
 #endif
 #ifdef USE_f64
 extern "C" void vector_stage_0_f64(
@@ -2093,6 +2167,11 @@ extern "C" void vector_stage_1_f64(
     const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
     const double* hosts, const double* known, double* found, const int threads) {
     vector_stage_1<double, double>(tensors, sizes, pointers, host_rows, hosts, known, found, threads);
+}
+extern "C" void vector_step_f64(
+    const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
+    const double* hosts, const double* known, double* found, const int threads) {
+    vector_step<double, double>(tensors, sizes, pointers, host_rows, hosts, known, found, threads);
 }
 extern "C" void matrix_stage_0_f64(
     const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
@@ -2119,6 +2198,11 @@ extern "C" void matrix_small_f64(
     const double* hosts, const double* known, double* found, const int threads) {
     matrix_small<double, double>(tensors, sizes, pointers, host_rows, hosts, known, found, threads);
 }
+extern "C" void matrix_step_f64(
+    const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
+    const double* hosts, const double* known, double* found, const int threads) {
+    matrix_step<double, double>(tensors, sizes, pointers, host_rows, hosts, known, found, threads);
+}
 #endif
 #ifdef USE_bf16
 extern "C" void vector_stage_0_bf16(
@@ -2130,6 +2214,11 @@ extern "C" void vector_stage_1_bf16(
     const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
     const double* hosts, const double* known, double* found, const int threads) {
     vector_stage_1<bf16, float>(tensors, sizes, pointers, host_rows, hosts, known, found, threads);
+}
+extern "C" void vector_step_bf16(
+    const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
+    const double* hosts, const double* known, double* found, const int threads) {
+    vector_step<bf16, float>(tensors, sizes, pointers, host_rows, hosts, known, found, threads);
 }
 extern "C" void matrix_stage_0_bf16(
     const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
@@ -2156,6 +2245,11 @@ extern "C" void matrix_small_bf16(
     const double* hosts, const double* known, double* found, const int threads) {
     matrix_small<bf16, float>(tensors, sizes, pointers, host_rows, hosts, known, found, threads);
 }
+extern "C" void matrix_step_bf16(
+    const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
+    const double* hosts, const double* known, double* found, const int threads) {
+    matrix_step<bf16, float>(tensors, sizes, pointers, host_rows, hosts, known, found, threads);
+}
 #endif
 #ifdef USE_f16
 extern "C" void vector_stage_0_f16(
@@ -2167,6 +2261,11 @@ extern "C" void vector_stage_1_f16(
     const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
     const double* hosts, const double* known, double* found, const int threads) {
     vector_stage_1<f16, float>(tensors, sizes, pointers, host_rows, hosts, known, found, threads);
+}
+extern "C" void vector_step_f16(
+    const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
+    const double* hosts, const double* known, double* found, const int threads) {
+    vector_step<f16, float>(tensors, sizes, pointers, host_rows, hosts, known, found, threads);
 }
 extern "C" void matrix_stage_0_f16(
     const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
@@ -2192,6 +2291,11 @@ extern "C" void matrix_small_f16(
     const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
     const double* hosts, const double* known, double* found, const int threads) {
     matrix_small<f16, float>(tensors, sizes, pointers, host_rows, hosts, known, found, threads);
+}
+extern "C" void matrix_step_f16(
+    const int64_t tensors, const int64_t* sizes, void* const* pointers, const int64_t* host_rows,
+    const double* hosts, const double* known, double* found, const int threads) {
+    matrix_step<f16, float>(tensors, sizes, pointers, host_rows, hosts, known, found, threads);
 }
 #endif
 """
@@ -2419,10 +2523,8 @@ class Adafactor(Optimizer):
             return None
         dtype = torch.promote_types(p.dtype, torch.float32)
         for name, value in state.items():
-            if (
-                name[0] != "_"
-                and name != "step"
-                and (value.dtype != dtype or value.device != part.device or not _part(value, p).is_contiguous())
+            if name[0] != "_" and name != "step" and (
+                value.dtype != dtype or value.device != part.device or not _part(value, p).is_contiguous()
             ):
                 return None
         rows, cols = part.shape[-2:] if part.dim() >= 2 else (1, part.numel())
