@@ -33,6 +33,7 @@ format: .venv/ready ## let ruff format the code
 bench: .venv/ready ## measured comparisons, each with its rival in the same run
 	$(BIN)/python experiments/language_speed/bench.py
 	$(BIN)/python experiments/optimizer_step/bench.py
+	$(BIN)/python experiments/population_update/bench.py
 	$(BIN)/python experiments/search_throughput/bench.py
 
 clean: ## remove what make has made
@@ -43,5 +44,5 @@ clean: ## remove what make has made
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "evoptim needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		$(if $(WHEEL),"$(WHEEL)[dev]",--editable ".[dev]")
+		$(if $(WHEEL),"$(WHEEL)[dev,tasks]",--editable ".[dev,tasks]")
 	touch .venv/ready

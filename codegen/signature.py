@@ -90,8 +90,8 @@ def requirements(argument: Argument) -> Iterator[tuple[str, str, str]]:
 _IMPORTED = frozenset(
     (
         "annotations math torch Any Callable Generator Iterable Optimizer Tensor sys ctypes functools hashlib os "
-        "importlib platform shutil subprocess tempfile warnings Path Launch Row Pairs contextlib linecache types "
-        "NamedTuple Gathered GpuStage GpuShape GpuLaunch GpuStep"
+        "importlib operator platform shutil subprocess tempfile warnings Path Launch Row Pairs contextlib linecache "
+        "types NamedTuple Gathered GpuStage GpuShape GpuLaunch GpuStep"
     ).split()
 )
 _KEPT_BY_TORCH = frozenset("param_names initial_lr".split())

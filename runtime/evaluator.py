@@ -13,7 +13,7 @@ from evoptim.dsl import Rule
 from .population import PopulationResult, train_population
 from .tasks import get_task
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raised whenever a change of the trainer changes results."""
 
 

@@ -7,7 +7,7 @@ the rule. Norms, row and column means run inside a replica.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,16 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evoptim.codegen.replica import ReplicaUpdate, compile_replicas, state_shape
-from evoptim.dsl import OPS, Kind, Node, Rule
-from evoptim.dsl.derived import definition
+from evoptim.dsl import Kind, Rule
+
+from .hosts import Schedule, host_values
 
 Shape: TypeAlias = tuple[int, ...]
 
 Layout: TypeAlias = tuple[Shape, ...]
 """The shapes of the parameters that make up one flat vector, in order."""
-
-Schedule: TypeAlias = Callable[[int, int], float]
-"""The factor on lr at a step (from 0) of so many steps."""
 
 View: TypeAlias = tuple[Tensor, Tensor, Shape]
 """Parameters and gradients of all replicas as ``[R, *shape]``, and the shape of one."""
@@ -119,7 +117,7 @@ class Machine:
         out: list[float | Tensor] = []
         for i, (column, varies) in enumerate(zip(self.hosts[shape], self.update.varies, strict=True)):
             if not varies:
-                out.append(column[t - 1, 0].item())
+                out.append(_within(column[t - 1, 0].item(), w.dtype))
                 continue
             key = (i, w.ndim, shape)
             if key not in self.varying:
@@ -137,6 +135,11 @@ class Machine:
             else:
                 state[buffer.name] = value.expand(state_shape(buffer, tuple(w.shape)))
         w.copy_(result[0])
+
+
+def _within(value: float, dtype: torch.dtype) -> float:
+    """A number as torch takes it: infinite where the type has no such number."""
+    return math.copysign(math.inf, value) if abs(value) > torch.finfo(dtype).max else value
 
 
 def _run_together(updates: Sequence[Updating]) -> list[tuple[Tensor, ...]]:
@@ -176,29 +179,8 @@ def _host_table(
     update: ReplicaUpdate, values: Mapping[str, NDArray[np.float64]], steps: int, schedule: Schedule, shape: Shape
 ) -> list[NDArray[Any]]:
     """Every host expression for every step: ``[steps, 1]``, or ``[steps, R]`` where replicas differ."""
-    rows, cols = shape[-2:] if len(shape) >= 2 else (1, 1)
-    facts = {"ndim": len(shape), "numel": math.prod(shape), "rows": rows, "cols": cols}
-    env: dict[str, NDArray[Any]] = {"t": np.arange(1, steps + 1, dtype=np.float64)[:, None]}
-    factor = np.array([schedule(k, steps) for k in range(steps)], dtype=np.float64)[:, None]
-    for name, column in values.items():
-        varied = np.any(column != column[0])
-        env[name] = (column if varied else column[:1])[None, :]
-    env["lr"] = env["lr"] * factor
-    env |= {n: np.full((1, 1), float(v)) for n, v in facts.items()}
-    with np.errstate(all="ignore"):
-        out = [_evaluate(node, env) for node in update.hosts]
+    columns = {n: column if np.any(column != column[0]) else column[:1] for n, column in values.items()}
+    factors = [schedule(k, steps) for k in range(steps)]
+    out = host_values(update.hosts, columns, shape, range(1, steps + 1), factors)
     widths = [len(values["lr"]) if v else 1 for v in update.varies]
     return [np.broadcast_to(v, (steps, width)) for v, width in zip(out, widths, strict=True)]
-
-
-def _evaluate(node: Node, env: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    if node.op == "const":
-        return np.asarray(node.value, dtype=np.float64)
-    if node.op == "name":
-        return env[str(node.value)]
-    op = OPS[node.op]
-    arguments = [_evaluate(a, env) for a in node.args]
-    if op.derived:
-        return _evaluate(definition(op), dict(zip(op.args, arguments, strict=True)))
-    assert op.meaning is not None
-    return op.meaning(*arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from .schedules import get_schedule
-from .task import Task
+from .task import Batch, Params, Task
 from .tasks import get_task
 
 
@@ -49,13 +50,27 @@ def train_module(
     factor = get_schedule(schedule)
     scheduler = LambdaLR(opt, lambda k: factor(min(k, steps), steps))
     losses: list[float] = []
+    past: deque[Params] = deque(maxlen=problem.delay + 1)  # parameters of the latest steps, oldest first
     for draw in problem.order(seed, steps, batch_size or problem.batch_size):
         opt.zero_grad()
-        loss = problem.objective(module, problem.batch(draw))
-        loss.backward()
+        if problem.delay:
+            past.append({n: p.detach().clone().requires_grad_() for n, p in module.named_parameters()})
+            loss = _stale_backward(problem, module, past[0], problem.batch(draw))
+        else:
+            loss = problem.objective(module, problem.batch(draw))
+            loss.backward()
         opt.step()
         scheduler.step()
         losses.append(loss.item())
     with torch.no_grad():
         val_loss = problem.objective(module, problem.validation()).item()
     return OrdinaryResult(losses, val_loss, module)
+
+
+def _stale_backward(task: Task, module: torch.nn.Module, past: Params, batch: Batch) -> torch.Tensor:
+    """Give the module's parameters the gradients at past ones; returns the loss there."""
+    loss = task.loss(past, batch)
+    gradients = torch.autograd.grad(loss, list(past.values()))
+    for parameter, gradient in zip(module.parameters(), gradients, strict=True):
+        parameter.grad = gradient
+    return loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch.func import grad_and_value, vmap
 
 from evoptim.dsl import Rule, UserError
 
-from .machine import Machine
+from .machines import Machines
 from .schedules import get_schedule
 from .task import Batch, Task
 from .tasks import get_task
@@ -74,8 +75,8 @@ def train_population(
         device: Where to train.
         dtype: The parameters' type: float32 or float64.
         check_every: Steps between checks for divergence, and points of the curve.
-        threads: Threads of torch on the CPU. One by default: the operations are small, and two threads that wait
-            for each other lose far more on a machine with other work than they gain on an idle one.
+        threads: Threads on the CPU, of torch and of the updates. One by default: torch's operations are small, and two
+            threads that wait for each other lose far more on a machine with other work than they gain on an idle one.
 
     Returns:
         Validation losses, training curves and statuses by ``[rule, setting, seed]``.
@@ -87,7 +88,7 @@ def train_population(
     _validate(rules, settings, seeds, steps, check_every)
     start = time.perf_counter()
     with _torch_threads(threads):
-        run = _Run(problem, rules, settings, seeds, steps, batch_size or problem.batch_size, schedule)
+        run = _Run(problem, rules, settings, seeds, steps, batch_size or problem.batch_size, schedule, threads)
         curve = run.train(check_every)
         val_loss = run.validate()
     shape = (len(rules), len(settings), len(seeds))
@@ -148,6 +149,7 @@ class _Run:
         steps: int,
         batch_size: int,
         schedule: str,
+        threads: int,
     ) -> None:
         self.task, self.steps = task, steps
         self.shapes = task.shapes
@@ -155,12 +157,14 @@ class _Run:
         per_rule = [setting for setting in settings for _ in seeds]
         self.total = len(rules) * len(per_rule)
         layout = tuple(self.shapes.values())
-        self.machines = [Machine(rule, layout, per_rule, steps, factor) for rule in rules]
-        self.counts = [len(per_rule)] * len(rules)
+        self.machines = Machines(
+            rules, layout, per_rule, steps, factor, device=task.device, dtype=task.dtype, threads=threads
+        )
         self.index = np.arange(self.total)  # which replica of the result each row of w is
         self.seed_of = torch.arange(self.total, device=task.device) % len(seeds)
         initial = torch.stack([_flatten(task.init(s)) for s in seeds])
         self.w = initial[self.seed_of].contiguous()
+        self.past: deque[Tensor] = deque(maxlen=task.delay + 1)  # parameters of the latest steps, oldest first
         self.orders = torch.stack([task.order(s, steps, batch_size) for s in seeds], dim=1)  # [steps, seed, ...]
         self.gradient = vmap(grad_and_value(task.loss))
         self.evaluate = vmap(task.loss, in_dims=(0, None))
@@ -175,7 +179,7 @@ class _Run:
             if len(self.w) == 0:
                 break
             window.append(self._gradients(k, g))
-            self._update(g, k + 1)
+            self.machines.step(self.w, g, k + 1)
             if (k + 1) % check_every == 0 or k + 1 == self.steps:
                 losses = torch.stack(window).mean(0).double().cpu().numpy()
                 curve[self.index, k // check_every] = losses
@@ -188,33 +192,29 @@ class _Run:
     def _gradients(self, k: int, out: Tensor) -> Tensor:
         """Gradients of step ``k`` into ``out`` [replica, D]; returns the losses [replica]."""
         losses: list[Tensor] = []
+        w = self._where()
         for first in range(0, len(self.w), CHUNK):
             rows = slice(first, first + CHUNK)
             batch = self.task.batch(self.orders[k][self.seed_of[rows]])
-            grads, loss = self.gradient(_unflatten(self.w[rows], self.shapes), batch)
+            grads, loss = self.gradient(_unflatten(w[rows], self.shapes), batch)
             torch.cat([grads[n].flatten(1) for n in self.shapes], dim=1, out=out[rows])
             losses.append(loss)
         return torch.cat(losses)
 
-    def _update(self, g: Tensor, t: int) -> None:
-        first = 0
-        for machine, count in zip(self.machines, self.counts, strict=True):
-            if count:
-                machine.step(self.w[first : first + count], g[first : first + count], t)
-            first += count
+    def _where(self) -> Tensor:
+        """The parameters at which this step's gradients are taken: the present ones but for tasks with a delay."""
+        if not self.task.delay:
+            return self.w
+        self.past.append(self.w.clone())
+        return self.past[0]
 
     def _drop(self, alive: NDArray[np.bool_]) -> None:
         """Take diverged replicas out and close the gaps."""
-        first = 0
-        for i, (machine, count) in enumerate(zip(self.machines, self.counts, strict=True)):
-            mine = alive[first : first + count]
-            if not mine.all():
-                machine.keep(np.flatnonzero(mine))
-                self.counts[i] = int(mine.sum())
-            first += count
+        self.machines.keep(alive)
         rows = torch.from_numpy(np.flatnonzero(alive)).to(self.w.device)
         self.index = self.index[alive]
         self.w, self.seed_of = self.w[rows], self.seed_of[rows]
+        self.past = deque((w[rows] for w in self.past), maxlen=self.past.maxlen)
 
     def validate(self) -> NDArray[np.float64]:
         """Validation loss per replica, infinite for those that diverged."""

@@ -5,14 +5,31 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from .datasets import Dataset
+
 Batch: TypeAlias = tuple[Tensor, ...]
 Params: TypeAlias = dict[str, Tensor]
+
+
+class Metric(NamedTuple):
+    """What a validation metric is called, and in which direction it improves."""
+
+    name: str
+    better: Literal["higher", "lower"]
+
+
+class Drawn(nn.Module, ABC):
+    """A layer with parameters of its own that are set from a generator."""
+
+    @abstractmethod
+    def initialize(self, generator: torch.Generator) -> None:
+        """Set this layer's own parameters, not its children's, in place and in float32."""
 
 
 class Task(ABC):
@@ -26,13 +43,19 @@ class Task(ABC):
         dtype: Floating-point type of data and parameters.
     """
 
-    name: ClassVar[str]
-    level: ClassVar[int]
-    """0 proxy, 1 ten times larger, 2 a hundred times, 3 held-out target."""
-    summary: ClassVar[str]
-    source: ClassVar[str]
-    """Where the data come from, and their licence."""
-    batch_size: ClassVar[int]
+    name: str
+    level: int
+    """0 proxy, 1 ten times larger, 2 a hundred times, 3 sealed target: `evoptim.runtime.get_task` must be told."""
+    summary: str
+    dataset: ClassVar[Dataset[Any] | None] = None
+    """The data; None where the task generates its own."""
+    batch_size: int
+    steps: int
+    """Updates after which tuned AdamW has learned most of what it can."""
+    delay: int = 0
+    """The gradient of step t is taken where the parameters were at step t - delay; trainers see to it."""
+    metric: Metric = Metric("loss", "lower")
+    """What `score` measures."""
 
     def __init__(self, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> None:
         self.device = torch.device(device)
@@ -44,13 +67,31 @@ class Task(ABC):
     def build(self) -> nn.Module:
         """A fresh module with torch's own initialisation."""
 
-    @abstractmethod
     def initialize(self, module: nn.Module, generator: torch.Generator) -> None:
-        """Set the module's parameters from the generator, in place and in float32."""
+        """Set the module's parameters from the generator, in place and in float32.
+
+        Linear layers as torch does, embeddings with standard deviation 0.1, `Drawn` layers in their own way; others,
+        such as normalisations, stay as they were built.
+        """
+        for layer in module.modules():
+            if isinstance(layer, nn.Linear):
+                linear_(layer, generator)
+            elif isinstance(layer, nn.Embedding):
+                normal_(layer.weight, 0.1, generator)
+            elif isinstance(layer, Drawn):
+                layer.initialize(generator)
 
     @abstractmethod
     def objective(self, model: Callable[..., Tensor], batch: Batch) -> Tensor:
         """The loss of a model on a batch, a scalar."""
+
+    def score(self, model: Callable[..., Tensor], batch: Batch) -> Tensor:
+        """The metric of a model on a batch, a scalar."""
+        return self.objective(model, batch)
+
+    def trivial_loss(self) -> float:
+        """Validation loss of the best answer that ignores the input; where there is none, of seed 0's start."""
+        return self.loss(self.init(0), self.validation()).item()
 
     @abstractmethod
     def draw(self, generator: torch.Generator, steps: int, batch_size: int) -> Tensor:
@@ -70,6 +111,17 @@ class Task(ABC):
         """What the data hash is taken of."""
 
     @property
+    def source(self) -> str:
+        """What the data are and where they come from; a task that generates its own says how."""
+        assert self.dataset is not None
+        return self.dataset.source
+
+    @property
+    def licence(self) -> str:
+        """Terms of use of the data; evoptim's own where it generates them."""
+        return self.dataset.licence if self.dataset else "Apache 2.0"
+
+    @property
     def sha256(self) -> str:
         """The hash of the data in use, stored with every result."""
         return hashlib.sha256(self.data).hexdigest()
@@ -87,7 +139,10 @@ class Task(ABC):
     def module(self, seed: int) -> nn.Module:
         """The initialised model of a seed, an ordinary ``nn.Module``."""
         generator = torch.Generator().manual_seed(seed)
-        module = self.build()
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # torch's own initialisation, which the next lines write over, draws too
+            module = self.build()
         with torch.no_grad():
             self.initialize(module, generator)
         return module.to(device=self.device, dtype=self.dtype)
@@ -105,6 +160,10 @@ class Task(ABC):
         """The loss as a pure function of the parameters."""
         return self.objective(lambda *inputs: functional_call(self._skeleton, params, inputs), batch)
 
+    def quality(self, params: Params) -> Tensor:
+        """The validation metric as a pure function of the parameters."""
+        return self.score(lambda *inputs: functional_call(self._skeleton, params, inputs), self.validation())
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(device={self.device.type!r}, dtype={self.dtype})"
 
@@ -117,6 +176,11 @@ def _mix(seed: int) -> int:
 def uniform_(tensor: Tensor, bound: float, generator: torch.Generator) -> None:
     """Fill with U(-bound, bound)."""
     tensor.copy_(torch.rand(tensor.shape, generator=generator) * (2 * bound) - bound)
+
+
+def normal_(tensor: Tensor, deviation: float, generator: torch.Generator) -> None:
+    """Fill with N(0, deviation^2)."""
+    tensor.copy_(torch.randn(tensor.shape, generator=generator) * deviation)
 
 
 def linear_(layer: nn.Linear, generator: torch.Generator) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -27,7 +28,8 @@ class Row:
         self.target = _part(p, p)
         self.address, self.size = self.target.data_ptr(), self.target.numel()
         self.step: Tensor = state["step"]
-        self.buffers: dict[str, Tensor] = {name: state[name] for name in buffers}
+        self.buffers = [_part(state[name], p).data_ptr() for name in buffers]
+        self.values = [*state.values()]
         grad = _part(p.grad, p)
         summed = self.target is not p and p.grad.placements != p.placements  # then it is no part of p.grad
         fits = grad.dtype == p.dtype and grad.is_contiguous() and not summed
@@ -37,21 +39,18 @@ class Row:
 
     def addresses(self) -> list[int]:
         """Where parameter, gradient and buffers are."""
-        return [self.address, self.grad, *(_part(x, self.p).data_ptr() for x in self.buffers.values())]
+        return [self.address, self.grad, *self.buffers]
 
-    def watch(self, name: str) -> int:
-        """The address of another buffer, which must stay where it is, too; 0 if there is none."""
-        if name not in self.state:
-            return 0
-        self.buffers[name] = self.state[name]
-        return _part(self.state[name], self.p).data_ptr()
+    def also(self, name: str) -> int:
+        """The address of another entry of the state; 0 if there is none."""
+        return _part(self.state[name], self.p).data_ptr() if name in self.state else 0
 
-    def gradient(self, states: dict[Any, Any]) -> int:
+    def gradient(self) -> int:
         """The address of the gradient if all else is where it was, else -1."""
-        p, state, grad = self.p, self.state, self.p.grad
-        if self.copied is not None or grad is None or states.get(p) is not state or state["step"] is not self.step:
+        p, state = self.p, self.state
+        target, grad = p, p.grad
+        if grad is None or self.copied is not None or not same(state, self.values):
             return -1
-        target = p
         if self.target is not p:  # a DTensor
             if grad.placements != p.placements:
                 return -1
@@ -62,7 +61,11 @@ class Row:
             or not target.is_contiguous()
             or grad.dtype is not p.dtype
             or not grad.is_contiguous()
-            or any(state[name] is not tensor for name, tensor in self.buffers.items())
         ):
             return -1
         return grad.data_ptr()
+
+
+def same(found: dict[Any, Any], values: list[Any]) -> bool:
+    """Whether a dict still holds these very objects and no others."""
+    return len(found) == len(values) and all(map(operator.is_, found.values(), values))

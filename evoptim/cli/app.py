@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from evoptim.dsl import GROUPS, Rule, rule_names
+from evoptim.dsl import GROUPS, Rule, UserError, rule_names
 
 app = typer.Typer(
     name="evoptim",
@@ -29,7 +29,7 @@ Derived = Annotated[
     list[str] | None,
     typer.Option("--with", help="Derive the rule first, such as lookahead:k=5 or lazy; may be given more than once."),
 ]
-TASK_HELP = "digits_mlp, bytes_lm or noisy_quadratic."
+TASK_HELP = "A task, such as digits_mlp or digits_mlp+small_batch; evoptim tasks lists them."
 
 
 def _load(source: str, derived: list[str] | None = None) -> Rule:
@@ -120,7 +120,7 @@ def show(
     canonical: Annotated[bool, typer.Option("--canonical", help="Print the canonical form.")] = False,
     code: Annotated[bool, typer.Option("--code", help="Print the generated optimizer.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Print how a step runs: stages, bytes, operations.")] = False,
-    kernel: Annotated[str, typer.Option("--kernel", help="Print the kernels of a target: cpp.")] = "",
+    kernel: Annotated[str, typer.Option("--kernel", help="Print the kernels of a target: cpp or triton.")] = "",
     derived: Derived = None,
     as_json: Json = False,
 ) -> None:
@@ -147,12 +147,11 @@ def show(
     elif plan:
         from evoptim.codegen import plan as make_plan
 
-        classes = (False, True) if rule.branches else (False,)
-        print("\n\n".join(make_plan(rule, matrix).text for matrix in classes))
+        print("\n\n".join(make_plan(rule, matrix).text for matrix in rule.classes))
     elif kernel:
         from evoptim.codegen import kernel_source
 
-        _code(kernel_source(rule, kernel), Syntax, "cpp")
+        _code(kernel_source(rule, kernel), Syntax, "cpp" if kernel == "cpp" else "python")
     elif code:
         from evoptim.codegen import source as generated
 
@@ -229,18 +228,38 @@ def check(source: Source, derived: Derived = None, as_json: Json = False) -> Non
 @app.command()
 def export(
     source: Source,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The Python file to write.")],
-    target: Annotated[str, typer.Option(help="torch, cpp (compiled C++ too), or auto for all there is.")] = "auto",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The Python file to write.")] = None,
+    package: Annotated[
+        Path | None, typer.Option(help="The folder to make: a package to install, with tests and a model card.")
+    ] = None,
+    target: Annotated[
+        str, typer.Option(help="torch, cpp (C++ too), triton (GPU kernels too), or auto for all.")
+    ] = "auto",
     class_name: Annotated[str | None, typer.Option(help="Name of the class; by default from the rule.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the package; by default after the rule.")] = None,
+    release: Annotated[str | None, typer.Option(help="Version of the package; by default 0.1.0.")] = None,
     derived: Derived = None,
 ) -> None:
-    """Write a rule as one importable file with a torch.optim.Optimizer class; it needs torch alone."""
+    """Write a rule as one importable file with a torch.optim.Optimizer class, or as a package; it needs torch alone."""
     import evoptim
+    from evoptim.codegen.packaging.names import choose_names
     from evoptim.codegen.signature import class_name as name_of
 
+    if (output is None) == (package is None):
+        raise UserError("export writes either a file or a package", "give one of -o FILE and --package FOLDER")
+    if package is None and (name is not None or release is not None):
+        raise UserError("only a package has a name and a release", "give --package FOLDER in place of -o FILE")
     rule = _load(source, derived)
-    path = evoptim.export(rule, output, target=target, class_name=class_name)
-    print(f"wrote {path}: from {path.stem} import {name_of(rule, class_name)}")
+    if output is not None:
+        path = evoptim.export(rule, output, target=target, class_name=class_name)
+        print(f"wrote {path}: from {path.stem} import {name_of(rule, class_name)}")
+    if package is not None:
+        names = choose_names(rule, name, release or "0.1.0", class_name)
+        evoptim.export_package(
+            rule, package, name=names.project, version=names.version, target=target, class_name=class_name
+        )
+        place = package if package.is_absolute() else f"./{package}"  # else pip would look for it on PyPI
+        print(f"wrote {package}: pip install {place}, then from {names.module} import {names.optimizer}")
 
 
 @app.command()
@@ -317,23 +336,18 @@ def report(
 
 
 @app.command()
-def tasks(as_json: Json = False) -> None:
-    """List the proxy tasks."""
-    from rich.table import Table
+def tasks(
+    names: Annotated[list[str] | None, typer.Argument(help="Tasks or variants of tasks; all tasks by default.")] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Time a few steps of each on one core.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the proxy tasks: size, data and licence, and whether the data are here."""
+    from evoptim.runtime import TASKS
 
-    from evoptim.runtime import get_task
-    from evoptim.runtime.tasks import TASKS
+    from .tasks import describe, render
 
-    rows = [
-        {"name": t.name, "level": t.level, "parameters": t.parameters, "summary": t.summary, "data": t.source}
-        for t in map(get_task, TASKS)
-    ]
+    rows = describe(names or list(TASKS), measure)
     if as_json:
         _print_json(rows)
-        return
-    table = Table(box=None, pad_edge=False)
-    for column in ("name", "level", "parameters", "summary", "data"):
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(str(v) for v in row.values()))
-    console.print(table)
+    else:
+        render(rows, console)

@@ -42,8 +42,8 @@ class NoisyQuadratic(Task):
     name = "noisy_quadratic"
     level = 0
     summary = "rotated quadratic in 100 dimensions, condition number 1000, with gradient noise"
-    source = "generated: noisy quadratic model of Zhang et al. 2019 (arXiv:1907.04164)"
     batch_size = 8
+    steps = 500
 
     def __init__(self, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> None:
         eigenvalues, rotation = _problem()
@@ -73,6 +73,10 @@ class NoisyQuadratic(Task):
     def validation(self) -> Batch:
         """No noise: the true loss."""
         return (torch.zeros(SIDE * SIDE, device=self.device, dtype=self.dtype),)
+
+    @property
+    def source(self) -> str:
+        return "generated: noisy quadratic model of Zhang et al. 2019 (arXiv:1907.04164)"
 
     @property
     def data(self) -> bytes:

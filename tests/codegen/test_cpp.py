@@ -223,7 +223,7 @@ def test_a_compiler_that_fails_is_told_and_torch_goes_on(tmp_path: Path, monkeyp
 def test_a_cache_that_cannot_be_made_is_told_and_torch_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("EVOPTIM_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.warns(UserWarning, match="runs in eager torch"):
+    with pytest.warns(UserWarning, match="run in eager torch"):
         assert load_kernels("int y;", "f32") is None
 
 

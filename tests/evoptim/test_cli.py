@@ -56,7 +56,7 @@ def test_rules_lists_the_zoo() -> None:
 
 def test_ops_and_tasks() -> None:
     assert {"sqrt", "ema", "where", "global_norm"} <= {o["name"] for o in as_json("ops")}
-    assert {t["name"] for t in as_json("tasks")} == {"digits_mlp", "bytes_lm", "noisy_quadratic"}
+    assert {"digits_mlp", "bytes_lm", "noisy_quadratic"} <= {t["name"] for t in as_json("tasks")}
     assert "ema(x, y, beta)" in run("ops").stdout
 
 

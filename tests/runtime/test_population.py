@@ -9,13 +9,13 @@ from rules import SEEDS
 
 from evoptim.codegen import compile_rule
 from evoptim.dsl import UserError, load, parse
-from evoptim.runtime import TASKS, get_task, train_module, train_population
+from evoptim.runtime import get_task, train_module, train_population
 
 STEPS = 100
 DIVERGING = parse("def diverging(w, g, *, lr=1e-3):\n    return w - lr * exp(1000 * g * g) * 1e30")
 
 
-@pytest.fixture(scope="module", params=sorted(TASKS))
+@pytest.fixture(scope="module", params=["digits_mlp", "noisy_quadratic"])
 def task_name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -58,6 +58,18 @@ def test_a_diverging_rule_leaves_its_neighbours_alone() -> None:
     assert np.isinf(beside.val_loss[1]).all()
     assert (beside.status[[0, 2]] == "ok").all()
     np.testing.assert_allclose(beside.val_loss[[0, 2]], alone.val_loss, rtol=1e-6)
+
+
+def test_rules_that_are_not_compiled_train_beside_those_that_are() -> None:
+    rules, settings = (
+        [load("adamw"), load("muon"), DIVERGING, load("scion"), load("lamb")],
+        [{"lr": 1e-3}, {"lr": 1e-2}],
+    )
+    together = train_population(rules, "digits_mlp", settings, [0, 1], 30, dtype=torch.float64)
+    for i in (0, 1, 3, 4):
+        alone = train_population([rules[i]], "digits_mlp", settings, [0, 1], 30, dtype=torch.float64)
+        np.testing.assert_allclose(together.val_loss[i], alone.val_loss[0], rtol=1e-10)
+    assert (together.status[2] == "diverged").all()
 
 
 def test_only_the_diverged_replicas_of_a_rule_are_taken_out() -> None:

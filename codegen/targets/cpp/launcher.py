@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..rows import Row
+from ..rows import Row, same
 
 # --- carried by generated files from here on
 
@@ -46,8 +46,9 @@ class Launch:
             self.heads.append(row)
         self.host_rows.append(self.host_keys[key])
 
-    def prepare(self) -> None:
+    def prepare(self, states: dict[Any, Any]) -> None:
         """Turn the tables into C arrays; nothing is added from here on."""
+        self.states = [*states.values()]
         self.count, self.columns = len(self.rows), len(self.pointers) // len(self.rows)
         self.pointer_table = (ctypes.c_void_p * len(self.pointers))(*self.pointers)
         self.size_table = (ctypes.c_int64 * len(self.sizes))(*self.sizes)
@@ -56,8 +57,10 @@ class Launch:
 
     def fits(self, states: dict[Any, Any]) -> bool:
         """Whether the tables still hold: nothing was replaced or moved, but gradients may have new addresses."""
+        if not same(states, self.states):
+            return False
         for i, row in enumerate(self.rows):
-            address = row.gradient(states)
+            address = row.gradient()
             if address < 0 or row.step._version != row.version + self.done:
                 return False
             if address != row.grad:

@@ -28,7 +28,7 @@ def load_kernels(source: str, dtype: str) -> ctypes.CDLL | None:
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", ""), "g++", "clang++", "c++"))), None)
     if compiler is None:
         warnings.warn(
-            "no C++ compiler found, so the optimizer runs in eager torch: install one for a several times faster step "
+            "no C++ compiler found, so updates run in eager torch: install one for a several times faster step "
             "(Debian, Ubuntu: apt install g++; macOS: xcode-select --install)",
             stacklevel=2,
         )
@@ -40,7 +40,7 @@ def load_kernels(source: str, dtype: str) -> ctypes.CDLL | None:
         return _cached(source, [compiler, f"-DUSE_{dtype}"], key.hexdigest()[:32])
     except (OSError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", None) or error
-        warnings.warn(f"the optimizer runs in eager torch, since {compiler} did not work: {reason}", stacklevel=2)
+        warnings.warn(f"updates run in eager torch, since {compiler} did not work: {reason}", stacklevel=2)
         return None
 
 

@@ -21,6 +21,7 @@ _IMPORTS = (
     "import ctypes",
     "import functools",
     "import hashlib",
+    "import operator",
     "import os",
     "import platform",
     "import shutil",
@@ -211,7 +212,7 @@ class CompiledText:
         return [
             *lines,
             "    for launch in launches.values():",
-            "        launch.prepare()",
+            "        launch.prepare(self.state)",
             "    return list(launches.values()), [pair for pair, kind in zip(pairs, kinds, strict=True) if not kind]",
         ]
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..rows import Row
+from ..rows import Row, same
 
 # --- carried by generated files from here on
 
@@ -127,7 +127,7 @@ class GpuLaunch:
         self.parts += memory
         self.rows.append(row)
         addresses = row.addresses()
-        more = (row.watch(name) for name in ("_rest", "_seed"))
+        more = (row.also(name) for name in ("_rest", "_seed"))
         self.pointers.append([*addresses, *(x.data_ptr() for x in (*memory, row.step)), *more])
         self.spans.append((planes, rows, cols))
         self.facts.append((float(row.target.dim()), float(row.size), float(rows), float(cols)))
@@ -146,8 +146,9 @@ class GpuLaunch:
         table = torch.as_tensor(values, dtype=dtype)
         return table.pin_memory() if self.device.type == "cuda" else table
 
-    def prepare(self) -> None:
+    def prepare(self, states: dict[Any, Any]) -> None:
         """Make the tables; nothing is added from here on."""
+        self.states = [*states.values()]
         shape, integers, count = self.shape, torch.int64, len(self.rows)
         groups = {id(row.group): row.group for row in self.rows}
         self.groups = list(groups.values())
@@ -186,8 +187,10 @@ class GpuLaunch:
     def fits(self, states: dict[Any, Any]) -> bool:
         """Whether the tables still hold; gradients may have new addresses, which are noted."""
         changed = False
+        if not same(states, self.states):
+            return False
         for row in self.rows:
-            address = row.gradient(states)
+            address = row.gradient()
             if address < 0 or (self.aligned and address % 16):
                 return False
             changed |= address != row.grad
@@ -307,11 +310,11 @@ class GpuLaunch:
 class GpuStep:
     """All launches of an optimizer on one device, which exchange what is reduced over all parameters."""
 
-    def __init__(self, launches: list[GpuLaunch]) -> None:
+    def __init__(self, launches: list[GpuLaunch], states: dict[Any, Any]) -> None:
         self.launches = launches
         first = launches[0]
         for launch in launches:
-            launch.prepare()
+            launch.prepare(states)
             launch.shared = first.shared
             launch.plan_jobs()
         self.jobs: list[list[tuple[str, Tensor]]] = []

@@ -18,6 +18,7 @@ _IMPORTS = (
     "import hashlib",
     "import importlib.util",
     "import linecache",
+    "import operator",
     "import types",
     "import warnings",
     "from typing import Any, NamedTuple",
@@ -225,7 +226,7 @@ class TritonText:
             "            launches[key] = GpuLaunch(kernels, _SHAPES[label], row.target, wide, rounding, aligned)",
             "        launches[key].add(row)",
             "    devices = dict.fromkeys(x.device for x in launches.values())",
-            "    steps = [GpuStep([x for x in launches.values() if x.device == d]) for d in devices]",
+            "    steps = [GpuStep([x for x in launches.values() if x.device == d], self.state) for d in devices]",
         ]
         if self.globals:
             first = len(next(iter(self.tables.values())).over_all)

@@ -39,6 +39,7 @@ import hashlib
 import importlib.util
 import linecache
 import math
+import operator
 import os
 import platform
 import shutil
@@ -207,7 +208,8 @@ class Row:
         self.target = _part(p, p)
         self.address, self.size = self.target.data_ptr(), self.target.numel()
         self.step: Tensor = state["step"]
-        self.buffers: dict[str, Tensor] = {name: state[name] for name in buffers}
+        self.buffers = [_part(state[name], p).data_ptr() for name in buffers]
+        self.values = [*state.values()]
         grad = _part(p.grad, p)
         summed = self.target is not p and p.grad.placements != p.placements  # then it is no part of p.grad
         fits = grad.dtype == p.dtype and grad.is_contiguous() and not summed
@@ -217,21 +219,18 @@ class Row:
 
     def addresses(self) -> list[int]:
         """Where parameter, gradient and buffers are."""
-        return [self.address, self.grad, *(_part(x, self.p).data_ptr() for x in self.buffers.values())]
+        return [self.address, self.grad, *self.buffers]
 
-    def watch(self, name: str) -> int:
-        """The address of another buffer, which must stay where it is, too; 0 if there is none."""
-        if name not in self.state:
-            return 0
-        self.buffers[name] = self.state[name]
-        return _part(self.state[name], self.p).data_ptr()
+    def also(self, name: str) -> int:
+        """The address of another entry of the state; 0 if there is none."""
+        return _part(self.state[name], self.p).data_ptr() if name in self.state else 0
 
-    def gradient(self, states: dict[Any, Any]) -> int:
+    def gradient(self) -> int:
         """The address of the gradient if all else is where it was, else -1."""
-        p, state, grad = self.p, self.state, self.p.grad
-        if self.copied is not None or grad is None or states.get(p) is not state or state["step"] is not self.step:
+        p, state = self.p, self.state
+        target, grad = p, p.grad
+        if grad is None or self.copied is not None or not same(state, self.values):
             return -1
-        target = p
         if self.target is not p:  # a DTensor
             if grad.placements != p.placements:
                 return -1
@@ -242,10 +241,14 @@ class Row:
             or not target.is_contiguous()
             or grad.dtype is not p.dtype
             or not grad.is_contiguous()
-            or any(state[name] is not tensor for name, tensor in self.buffers.items())
         ):
             return -1
         return grad.data_ptr()
+
+
+def same(found: dict[Any, Any], values: list[Any]) -> bool:
+    """Whether a dict still holds these very objects and no others."""
+    return len(found) == len(values) and all(map(operator.is_, found.values(), values))
 
 
 GPU_TYPES = ("cuda",)
@@ -357,7 +360,7 @@ class GpuLaunch:
         self.parts += memory
         self.rows.append(row)
         addresses = row.addresses()
-        more = (row.watch(name) for name in ("_rest", "_seed"))
+        more = (row.also(name) for name in ("_rest", "_seed"))
         self.pointers.append([*addresses, *(x.data_ptr() for x in (*memory, row.step)), *more])
         self.spans.append((planes, rows, cols))
         self.facts.append((float(row.target.dim()), float(row.size), float(rows), float(cols)))
@@ -376,8 +379,9 @@ class GpuLaunch:
         table = torch.as_tensor(values, dtype=dtype)
         return table.pin_memory() if self.device.type == "cuda" else table
 
-    def prepare(self) -> None:
+    def prepare(self, states: dict[Any, Any]) -> None:
         """Make the tables; nothing is added from here on."""
+        self.states = [*states.values()]
         shape, integers, count = self.shape, torch.int64, len(self.rows)
         groups = {id(row.group): row.group for row in self.rows}
         self.groups = list(groups.values())
@@ -416,8 +420,10 @@ class GpuLaunch:
     def fits(self, states: dict[Any, Any]) -> bool:
         """Whether the tables still hold; gradients may have new addresses, which are noted."""
         changed = False
+        if not same(states, self.states):
+            return False
         for row in self.rows:
-            address = row.gradient(states)
+            address = row.gradient()
             if address < 0 or (self.aligned and address % 16):
                 return False
             changed |= address != row.grad
@@ -537,11 +543,11 @@ class GpuLaunch:
 class GpuStep:
     """All launches of an optimizer on one device, which exchange what is reduced over all parameters."""
 
-    def __init__(self, launches: list[GpuLaunch]) -> None:
+    def __init__(self, launches: list[GpuLaunch], states: dict[Any, Any]) -> None:
         self.launches = launches
         first = launches[0]
         for launch in launches:
-            launch.prepare()
+            launch.prepare(states)
             launch.shared = first.shared
             launch.plan_jobs()
         self.jobs: list[list[tuple[str, Tensor]]] = []
@@ -1432,7 +1438,7 @@ def load_kernels(source: str, dtype: str) -> ctypes.CDLL | None:
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", ""), "g++", "clang++", "c++"))), None)
     if compiler is None:
         warnings.warn(
-            "no C++ compiler found, so the optimizer runs in eager torch: install one for a several times faster step "
+            "no C++ compiler found, so updates run in eager torch: install one for a several times faster step "
             "(Debian, Ubuntu: apt install g++; macOS: xcode-select --install)",
             stacklevel=2,
         )
@@ -1444,7 +1450,7 @@ def load_kernels(source: str, dtype: str) -> ctypes.CDLL | None:
         return _cached(source, [compiler, f"-DUSE_{dtype}"], key.hexdigest()[:32])
     except (OSError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", None) or error
-        warnings.warn(f"the optimizer runs in eager torch, since {compiler} did not work: {reason}", stacklevel=2)
+        warnings.warn(f"updates run in eager torch, since {compiler} did not work: {reason}", stacklevel=2)
         return None
 
 
@@ -1516,8 +1522,9 @@ class Launch:
             self.heads.append(row)
         self.host_rows.append(self.host_keys[key])
 
-    def prepare(self) -> None:
+    def prepare(self, states: dict[Any, Any]) -> None:
         """Turn the tables into C arrays; nothing is added from here on."""
+        self.states = [*states.values()]
         self.count, self.columns = len(self.rows), len(self.pointers) // len(self.rows)
         self.pointer_table = (ctypes.c_void_p * len(self.pointers))(*self.pointers)
         self.size_table = (ctypes.c_int64 * len(self.sizes))(*self.sizes)
@@ -1526,8 +1533,10 @@ class Launch:
 
     def fits(self, states: dict[Any, Any]) -> bool:
         """Whether the tables still hold: nothing was replaced or moved, but gradients may have new addresses."""
+        if not same(states, self.states):
+            return False
         for i, row in enumerate(self.rows):
-            address = row.gradient(states)
+            address = row.gradient()
             if address < 0 or row.step._version != row.version + self.done:
                 return False
             if address != row.grad:
@@ -2557,7 +2566,7 @@ class Adafactor(Optimizer):
                 launches[key] = GpuLaunch(kernels, _SHAPES[label], row.target, wide, rounding, aligned)
             launches[key].add(row)
         devices = dict.fromkeys(x.device for x in launches.values())
-        steps = [GpuStep([x for x in launches.values() if x.device == d]) for d in devices]
+        steps = [GpuStep([x for x in launches.values() if x.device == d], self.state) for d in devices]
         return steps, [pair for pair, kind in zip(pairs, kinds, strict=True) if kind is None]
 
     def _gpu_values(self, group: dict[str, Any]) -> list[Any]:
@@ -2642,7 +2651,7 @@ class Adafactor(Optimizer):
                     launches[kind] = Launch(libraries[kind], kind, stages, True)
                 self._add_matrix(launches[kind], p, group)
         for launch in launches.values():
-            launch.prepare()
+            launch.prepare(self.state)
         return list(launches.values()), [pair for pair, kind in zip(pairs, kinds, strict=True) if not kind]
 
     def _add_vector(self, launch: Launch, p: Tensor, group: dict[str, Any]) -> None:

@@ -1,0 +1,41 @@
+"""Reconstruction: cross-entropy per image and the squared error per pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from ...task import Batch, Metric
+from .supervised import Supervised
+
+
+class Reconstruction(Supervised):
+    """Images ``[batch, pixels]`` in [0, 1] that the model gives again, as logits.
+
+    The loss is the cross-entropy of pixels, as in Hinton and Salakhutdinov 2006 (Science 313), here their mean.
+    """
+
+    metric = Metric("squared error", "lower")
+
+    def examples(self) -> tuple[NDArray[Any], ...]:
+        """The images alone."""
+        return super().examples()[:1]
+
+    def objective(self, model: Callable[..., Tensor], batch: Batch) -> Tensor:
+        (images,) = batch
+        return functional.binary_cross_entropy_with_logits(model(images), images)
+
+    def score(self, model: Callable[..., Tensor], batch: Batch) -> Tensor:
+        (images,) = batch
+        return (torch.sigmoid(model(images)) - images).square().mean()
+
+    def trivial_loss(self) -> float:
+        """Of the mean training image."""
+        mean = self._tensors[0][: self.train_size].mean(dim=0).clamp(1e-6, 1 - 1e-6)
+        (images,) = self.validation()
+        return functional.binary_cross_entropy(mean.expand_as(images), images).item()
