@@ -1294,9 +1294,9 @@ class Lion(Optimizer):
             return None
         dtype = torch.promote_types(p.dtype, torch.float32)
         for name, value in state.items():
-            if name[0] != "_" and name != "step" and (
-                value.dtype != dtype or value.device != part.device or not _part(value, p).is_contiguous()
-            ):
+            if name == "step" or name[0] == "_":
+                continue
+            if value.dtype != dtype or value.device != part.device or not _part(value, p).is_contiguous():
                 return None
         rows, cols = part.shape[-2:] if part.dim() >= 2 else (1, part.numel())
         if not _SHAPES[label].flat and rows * cols < min(1024, part.numel()):  # many small matrices
