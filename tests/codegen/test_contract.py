@@ -365,6 +365,19 @@ def test_sparse_gradients_are_refused_before_anything_is_written(name: str) -> N
     assert_same(before, snapshot(optimizer))
 
 
+@EVERY
+def test_integer_parameters_are_refused_before_anything_is_written(name: str) -> None:
+    params = [*parameters(((3,),)), torch.nn.Parameter(torch.arange(3), requires_grad=False)]
+    optimizer = make(name, params)
+    for p in params:
+        p.grad = torch.ones_like(p)
+    before = snapshot(optimizer)
+    with pytest.raises(RuntimeError, match=r"takes no parameters of type torch.int64: convert them to float"):
+        optimizer.step()
+    assert_same(before, snapshot(optimizer))
+    assert not optimizer.state
+
+
 # --- dtypes ---------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import io
 import os
 import re
@@ -225,6 +226,17 @@ def test_a_cache_that_cannot_be_made_is_told_and_torch_goes_on(tmp_path: Path, m
     monkeypatch.setenv("EVOPTIM_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.warns(UserWarning, match="run in eager torch"):
         assert load_kernels("int y;", "f32") is None
+
+
+def test_a_full_disk_is_told_and_torch_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("EVOPTIM_CACHE", str(tmp_path))
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.warns(UserWarning, match="run in eager torch.*No space left"):
+        assert load_kernels("int z;", "f32") is None
+    assert not list(tmp_path.iterdir())
 
 
 def test_processes_share_the_cache(tmp_path: Path) -> None:

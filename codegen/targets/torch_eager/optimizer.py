@@ -250,6 +250,8 @@ class OptimizerText:
             "    for p, _ in pairs:  # before anything is written",
             "        if p.grad.layout != torch.strided:",
             f'            raise RuntimeError("{self.class_name} does not support sparse gradients")',
+            "        if not (p.is_floating_point() or p.is_complex()):",
+            f'            raise RuntimeError(f"{self.class_name} takes no parameters of type {{p.dtype}}: convert them to float")',
         ]
         if self.elementwise:
             out += [
