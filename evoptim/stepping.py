@@ -65,8 +65,9 @@ def bench(
     cols: int = 1000,
     dtype: str = "float32",
     rounds: int = 15,
+    device: str = "cpu",
 ) -> Benchmark:
-    """Time steps on the CPU; rules and their rivals in torch take turns.
+    """Time steps; rules and their rivals in torch take turns.
 
     Args:
         rules: Valid rules with an lr.
@@ -75,15 +76,18 @@ def bench(
         cols: Columns of each.
         dtype: Of parameters and gradients, one of `DTYPES`.
         rounds: Steps timed of each contender.
+        device: ``cpu`` or ``cuda``.
 
     Raises:
-        UserError: There is no such dtype, or a rule cannot be compiled.
+        UserError: There is no such dtype or device, or a rule cannot be compiled.
     """
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise UserError(f"no device {device!r} here", "take cpu, or cuda on a machine with a GPU")
     if dtype not in DTYPES:
         raise UserError(f"there is no dtype {dtype!r}", f"the dtypes are {', '.join(DTYPES)}")
     steps: dict[str, Callable[[], Any]] = {}
     for rule in rules:
-        make = partial(_step, tensors, rows, cols, DTYPES[dtype])
+        make = partial(_step, tensors, rows, cols, DTYPES[dtype], device)
         steps[rule.name] = make(compile_rule(rule))
         if rule.name in RIVALS:
             name, rival = RIVALS[rule.name]
@@ -99,15 +103,23 @@ def bench(
             name = RIVALS[rule.name][0]
             ratio = statistics.median(b / a for a, b in zip(own, seconds[name], strict=True))
             found.append(StepTime(name, statistics.median(seconds[name]), moved, ratio))
-    return Benchmark(_copy_bandwidth(rounds), tuple(found))
+    return Benchmark(_copy_bandwidth(rounds, device), tuple(found))
 
 
-def _step(tensors: int, rows: int, cols: int, dtype: torch.dtype, make: Callable[..., Any]) -> Callable[[], Any]:
+def _step(
+    tensors: int, rows: int, cols: int, dtype: torch.dtype, device: str, make: Callable[..., Any]
+) -> Callable[[], Any]:
     generator = torch.Generator().manual_seed(0)
-    params = [torch.nn.Parameter(torch.randn(rows, cols, generator=generator).to(dtype)) for _ in range(tensors)]
-    for p in params:
-        p.grad = torch.randn(rows, cols, generator=generator).to(dtype)
-    return make(params).step
+    drawn = [torch.randn(2, rows, cols, generator=generator).to(device, dtype) for _ in range(tensors)]
+    params = [torch.nn.Parameter(w) for w, _ in drawn]
+    for p, (_, g) in zip(params, drawn, strict=True):
+        p.grad = g
+    return _waited(make(params).step, device)
+
+
+def _waited(step: Callable[[], Any], device: str) -> Callable[[], Any]:
+    """The step, and the wait until the device is done with it."""
+    return step if device == "cpu" else lambda: (step(), torch.cuda.synchronize())
 
 
 def alternate(steps: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
@@ -122,7 +134,7 @@ def alternate(steps: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, 
     return times
 
 
-def _copy_bandwidth(rounds: int) -> float:
-    x, y = torch.ones(_COPIED), torch.zeros(_COPIED)
-    [seconds] = alternate({"copy": lambda: y.copy_(x)}, rounds).values()
+def _copy_bandwidth(rounds: int, device: str) -> float:
+    x, y = torch.ones(_COPIED, device=device), torch.zeros(_COPIED, device=device)
+    [seconds] = alternate({"copy": _waited(lambda: y.copy_(x), device)}, rounds).values()
     return 2 * 4 * _COPIED / statistics.median(seconds)

@@ -270,14 +270,15 @@ def bench(
     cols: Annotated[int, typer.Option(min=1, help="Columns of each.")] = 1000,
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
     rounds: Annotated[int, typer.Option(min=1, help="Steps timed of each.")] = 15,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Time the steps of optimizers on the CPU, next to torch's own and to a plain copy of memory."""
+    """Time the steps of optimizers, next to torch's own and to a plain copy of memory."""
     from evoptim.stepping import bench as measure
 
     from .tables import bench_json, bench_table
 
-    result = measure([_load(s) for s in sources], tensors, rows, cols, dtype, rounds)
+    result = measure([_load(s) for s in sources], tensors, rows, cols, dtype, rounds, device)
     if as_json:
         _print_json(bench_json(result))
     else:

@@ -96,6 +96,7 @@ def test_export_writes_an_importable_file(tmp_path: Path) -> None:
 MISTAKES = [
     (["equal", "adam", "adamw", "--set", "weight"], "'weight' sets no hyperparameter", "write it as weight_decay=0"),
     (["equal", "adam", "adamw", "--set", "beta9=1"], "neither rule has a hyperparameter 'beta9'", "one that they have"),
+    (["bench", "adam", "--device", "tpu"], "no device 'tpu' here", "take cpu, or cuda"),
     (["bench", "adam", "--dtype", "int8"], "there is no dtype 'int8'", "the dtypes are float32"),
     (["simplify", "adam", "--upto", "all"], "there is no grade 'all'", "the grades are exact, real, assumed"),
     (["show", "adamx"], "there is no rule named 'adamx'", "did you mean 'adamax'"),

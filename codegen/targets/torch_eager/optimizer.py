@@ -251,7 +251,9 @@ class OptimizerText:
             "        if p.grad.layout != torch.strided:",
             f'            raise RuntimeError("{self.class_name} does not support sparse gradients")',
             "        if not (p.is_floating_point() or p.is_complex()):",
-            f'            raise RuntimeError(f"{self.class_name} takes no parameters of type {{p.dtype}}: convert them to float")',
+            "            raise RuntimeError(",
+            f'                f"{self.class_name} takes no parameters of type {{p.dtype}}: convert them to float"',
+            "            )",
         ]
         if self.elementwise:
             out += [
