@@ -37,6 +37,12 @@ class Row:
         self.t, self.version = 0.0, 0  # the step and the version of its tensor when the row was made
         self.grad = (grad if self.copied is None else self.copied).data_ptr()
 
+    def count_with(self, step: Tensor) -> None:
+        """Let another tensor of the same value be the step count."""
+        self.step = self.state["step"] = step
+        self.values = [*self.state.values()]
+        self.version = step._version
+
     def addresses(self) -> list[int]:
         """Where parameter, gradient and buffers are."""
         return [self.address, self.grad, *self.buffers]

@@ -36,7 +36,7 @@ class Launch:
 
     def add(self, row: Row, workspaces: list[Tensor], sizes: tuple[int, ...], key: Any) -> None:
         """A row for one parameter; those with the same key have the same host scalars."""
-        row.t, row.version = float(row.step), row.step._version
+        row.t = float(row.step)
         self.rows.append(row)
         self.workspaces += workspaces
         self.pointers += [*row.addresses(), *(x.data_ptr() for x in workspaces)]
@@ -53,7 +53,9 @@ class Launch:
         self.pointer_table = (ctypes.c_void_p * len(self.pointers))(*self.pointers)
         self.size_table = (ctypes.c_int64 * len(self.sizes))(*self.sizes)
         self.host_row_table = (ctypes.c_int64 * self.count)(*self.host_rows)
-        self.steps = [row.step for row in self.rows]
+        self.steps = torch.stack([row.step for row in self.rows])  # counted all at once
+        for row, step in zip(self.rows, self.steps.unbind(), strict=True):
+            row.count_with(step)
 
     def fits(self, states: dict[Any, Any]) -> bool:
         """Whether the tables still hold: nothing was replaced or moved, but gradients may have new addresses."""
@@ -69,7 +71,7 @@ class Launch:
 
     def advance(self, hosts: list[tuple[float, ...]], shared: list[list[float]]) -> None:
         """Count the step, and take its host scalars and what tensors know of values over all parameters."""
-        torch._foreach_add_(self.steps, 1.0)  # pyright: ignore[reportPrivateImportUsage]
+        self.steps += 1.0
         self.done += 1
         self.host_table = (ctypes.c_double * (len(hosts) * len(hosts[0])))(*(v for row in hosts for v in row))
         self.shared = shared
