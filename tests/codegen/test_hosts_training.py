@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from evoptim.codegen import compile_rule
-from evoptim.dsl import Reduce, parse, reduces
+from evoptim.dsl import Reduce, load, parse, reduces
 
 ALONE = [name for name, rule in RULES.items() if Reduce.GLOBAL not in reduces(rule)]
 
