@@ -7,7 +7,6 @@ import torch
 from hosting import (
     EVERY,
     RULES,
-    assert_same,
     give_gradients,
     make,
     parameters,
