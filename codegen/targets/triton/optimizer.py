@@ -10,7 +10,8 @@ from .. import rows
 from ..carried import carried, quoted, tuple_text
 from ..statements import how
 from . import launcher
-from .printer import Parts, Tables, has_tile, is_big, parts_of, source, supported
+from .kernel import Tables, is_big
+from .printer import Parts, has_tile, parts_of, source, supported
 
 _IMPORTS = (
     "import contextlib",

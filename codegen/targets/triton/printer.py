@@ -15,33 +15,21 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from evoptim.dsl import OPS, Kind, Node, Op, Reduce, Rule
+from evoptim.dsl import OPS, Kind, Node, Rule
 from evoptim.dsl.kinds import FACTS
 
 from ...plan import Plan, Stage
-from ..statements import Columns, Statements, folded, how, in_memory, outputs, printed
+from ..statements import folded, how, in_memory, outputs, printed
+from .kernel import Kernel, Lines, Prologue, Strip, cast, is_big
 from .prelude import PRELUDE
 
-_TAKEN = frozenset(
-    "tl triton libdevice quotient root sign_of larger smaller sigmoid softplus dithered joined reduced combine_lines "
-    "combine_all chunks pointers sizes hosts known shared partial skip values facts groups going grad_scale P A ALIGN "
-    "LANES ROUND CHUNK BLOCK STRIP DOWN ACROSS LINES START HOW i j k y c q h at begin end start whole inside in_rows "
-    "in_cols plane planes rows cols across down first step t factor v f float range print len int min max abs sum "
-    "new".split()
-)
 _START = {"sum": "0.0", "amax": 'float("-inf")', "amin": 'float("inf")'}
-_LARGEST = 3.4028234e38
 
 
 def start_of(n: Node) -> tuple[str, str]:
     """How a reduction brings partial results together, and the text of what it starts from."""
     way = "sum" if how(n) == "mean" else how(n)
     return way, _START[way]
-
-
-def is_big(plan: Plan, n: Node) -> bool:
-    """Whether a reduction goes over elements, and not over rows, columns or single values."""
-    return plan.kinds[n.args[0]] == Kind.TENSOR
 
 
 def supported(plan: Plan) -> bool:
@@ -57,26 +45,6 @@ def supported(plan: Plan) -> bool:
 
 def _nodes(roots: Iterable[Node]) -> set[Node]:
     return {n for root in roots for n in root.walk()}
-
-
-class Tables(Columns):
-    """The columns of a launch's tables: beside those of all targets, partial lines and the step count."""
-
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan)
-        self.parts: tuple[Node, ...] = tuple(n for n in self.lines if is_big(plan, n))
-        self.own: tuple[Node, ...] = tuple(n for n in self.known if OPS[n.op].reduce is not Reduce.GLOBAL)
-        self.over_all: tuple[Node, ...] = tuple(n for n in self.known if OPS[n.op].reduce is Reduce.GLOBAL)
-
-    @property
-    def step(self) -> int:
-        """The column of the step count: the last one."""
-        return self.pointer_count + len(self.parts)
-
-    @property
-    def width(self) -> int:
-        """Pointers per tensor: also what is left of rounding, and the seed of random rounding, where they exist."""
-        return self.step + 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,152 +124,7 @@ def _indent(lines: Iterable[str], depth: int = 1) -> list[str]:
 _SKIP = ["if tl.load(skip) != 0:", "    return"]
 
 
-class _Kernel(Statements):
-    """The statements of a kernel: once a program, once a column or row of it, once a tile."""
-
-    def __init__(self, plan: Plan, stops: dict[Node, str]) -> None:
-        super().__init__(plan, stops, _TAKEN)
-        self.tables = Tables(plan)
-        self.head: list[str] = []
-        self.body: list[str] = []
-        self.pointers: dict[str, tuple[str, str]] = {}
-        self.scalars: list[str] = []  # the names of what stands in the head
-
-    @property
-    def innermost(self) -> list[str]:
-        """The statements of a tile."""
-        return self.body
-
-    def lines(self, n: Node) -> list[str]:
-        """Where a value is computed."""
-        kind = self.plan.kinds[n]
-        return self.body if kind == Kind.TENSOR or kind.has_rows or kind.has_cols else self.head
-
-    def constant(self, value: float, operand: bool) -> str:
-        """A number: with its type where no operator would give it the other operand's."""
-        if abs(value) > _LARGEST or 0 < abs(value) < 1e-37 or value != value:
-            return f"tl.full([], {_python(value)}, tl.float64).to(A)"
-        return repr(value) if operand else f"tl.full([], {value!r}, A)"
-
-    def form(self, op: Op) -> str:
-        """An operation in Triton."""
-        return op.triton
-
-    def declared(self, n: Node, text: str) -> str:
-        """The statement that gives a value its name."""
-        if self.lines(n) is self.head:
-            self.scalars.append(self.names(n))
-        return f"{self.names(n)} = {text}"
-
-    def _in_head(self, n: Node, text: str) -> str:
-        self.head.append(f"{self.names(n)} = {text}")
-        self.scalars.append(self.names(n))
-        return self.names(n)
-
-    def host(self, n: Node) -> str:
-        """The name of a host scalar."""
-        condition = " != 0" if n.op in OPS and OPS[n.op].comparison else ""
-        return self._in_head(n, f"tl.load(h + {self.plan.hosts.index(n) + 1}){condition}")
-
-    def single(self, n: Node, index: int) -> str:
-        """The name of a value that the tensor knows, or that all share."""
-        tables = self.tables
-        if n in tables.own:
-            return self._in_head(n, f"tl.load(known + i * {len(tables.own)} + {tables.own.index(n)})")
-        if n in tables.over_all:
-            return self._in_head(n, f"tl.load(shared + {tables.over_all.index(n)})")
-        return self._in_head(n, f"tl.load(shared + {len(tables.over_all) + tables.globals.index(str(n.value))})")
-
-    def loaded(self, n: Node, slot: str) -> str:
-        """A load from a buffer, under a name."""
-        kind = self.plan.kinds[n]
-        mask = self.mask(kind)
-        text = f"tl.load({self.pointer(slot)} + {self.index(kind)}{f', {mask}' if mask else ''}).to(A)"
-        if self.lines(n) is self.head:
-            return self._in_head(n, text)
-        self.lines(n).append(f"{self.names(n)} = {'factor * ' if slot == 'g' else ''}{text}")
-        if slot == "w":  # with what rounding has left
-            rest = self._more("rest", 1, "P")
-            self.lines(n).append('if ROUND == "kahan":')
-            self.lines(n).append(f"    {self.names(n)} += tl.load({rest} + {self.index(kind)}, {mask}).to(A)")
-        return self.names(n)
-
-    def _more(self, name: str, offset: int, type_: str) -> str:
-        """The variable that points to something beside a tensor's buffers: its step count, rest or seed."""
-        if name not in self.pointers:
-            variable = self.names.fresh(f"{name}_p")
-            line = f"{variable} = tl.load(at + {self.tables.step + offset}).to(tl.pointer_type({type_}))"
-            if name == "rest":
-                line = line.replace("= tl.load", "= tl.multiple_of(tl.load") + ", ALIGN)"
-            self.pointers[name] = variable, line
-        return self.pointers[name][0]
-
-    def index(self, kind: Kind) -> str:
-        """Where the values of a tile stand in a buffer of a kind."""
-        if kind == Kind.TENSOR:
-            return "j"
-        if kind == Kind.SCALAR or self.plan.flat:
-            return "0"
-        return {Kind.ROW: "plane * rows + y", Kind.COL: "plane * cols + k"}.get(kind, "plane")
-
-    def mask(self, kind: Kind) -> str:
-        """Which of the values of a tile exist; empty where all do."""
-        return {Kind.TENSOR: "inside", Kind.ROW: "in_rows", Kind.COL: "in_cols"}.get(kind, "")
-
-    def pointer(self, slot: str, column: int | None = None) -> str:
-        """The variable that points to a slot, a workspace (``%0``), a result (``#0``) or another column."""
-        if slot not in self.pointers:
-            wanted = (
-                f"{slot}_p" if slot.isidentifier() else {"%": "kept", "#": "line", "*": "parts"}[slot[0]] + slot[1:]
-            )
-            variable = self.names.fresh(wanted)
-            place = self.columns.place(slot) if column is None else column
-            type_ = "P" if slot in ("w", "g") else "A"
-            line = f"{variable} = tl.multiple_of(tl.load(at + {place}).to(tl.pointer_type({type_})), ALIGN)"
-            self.pointers[slot] = variable, line
-        return self.pointers[slot][0]
-
-    def rows_of_tables(self) -> list[str]:
-        """The rows of the tables that belong to tensor i."""
-        return [
-            f"at = pointers + i * {self.tables.width}",
-            *(line for _, line in self.pointers.values()),
-            f"h = hosts + i * {len(self.plan.hosts) + 1}",
-        ]
-
-    def store(self, slot: str, kind: Kind, value: str) -> str:
-        """The statement that stores a value."""
-        mask = self.mask(kind)
-        type_ = "P" if slot == "w" else "A"
-        return (
-            f"tl.store({self.pointer(slot)} + {self.index(kind)}, {_cast(value, type_)}{f', {mask}' if mask else ''})"
-        )
-
-    def stores_of_w(self, value: str) -> list[str]:
-        """The statements that store a parameter, rounded as its group says."""
-        new, rest = self.names.fresh("new"), self._more("rest", 1, "P")
-        step, seed = self._more("step", 0, "tl.float32"), self._more("seed", 2, "tl.float32")
-        return [
-            f"{new} = {_cast(value, 'A')}",
-            'if ROUND == "stochastic":',
-            f"    {new} = dithered({new}, j, {step}, {seed})",
-            self.store("w", Kind.TENSOR, new),
-            'if ROUND == "kahan":',
-            f"    tl.store({rest} + j, ({new} - {new}.to(P).to(A)).to(P), inside)",
-        ]
-
-
-def _cast(value: str, type_: str) -> str:
-    """A value converted to a type."""
-    simple = value.isidentifier() or re.fullmatch(r"[\w.]+\([^()]*\)", value)
-    return f"{value}.to({type_})" if simple else f"({value}).to({type_})"
-
-
-def _python(value: float) -> str:
-    return f'float("{value!r}")' if value != value or abs(value) == float("inf") else repr(value)
-
-
-def _wanted(f: _Kernel, stage: Stage, parts: Parts) -> list[Node]:
+def _wanted(f: Kernel, stage: Stage, parts: Parts) -> list[Node]:
     """Count what a stage computes; returns the arguments of its reductions over elements."""
     new = outputs(f.plan)
     arguments = [n.args[0] for n in (*parts.lines, *parts.tile)]
@@ -309,7 +132,7 @@ def _wanted(f: _Kernel, stage: Stage, parts: Parts) -> list[Node]:
     return arguments
 
 
-def _stores(f: _Kernel, stage: Stage) -> list[str]:
+def _stores(f: Kernel, stage: Stage) -> list[str]:
     """What a stage keeps and writes; all values are computed before the first is stored."""
     new = outputs(f.plan)
     kept = [(f"%{f.plan.workspaces.index(n)}", f.value(n)) for n in stage.keeps]
@@ -328,7 +151,7 @@ def _flat_stage(plan: Plan, k: int, label: str) -> list[str]:
     """A stage that sees tensors as vectors: the function of a tile, and the kernel that calls it."""
     stage = plan.stages[k]
     parts = parts_of(plan, stage)
-    f = _Kernel(plan, in_memory(plan, k))
+    f = Kernel(plan, in_memory(plan, k))
     arguments = _wanted(f, stage, parts)
     results: list[str] = []
     for n, argument in zip(parts.tile, arguments, strict=True):
@@ -353,7 +176,7 @@ def _flat_stage(plan: Plan, k: int, label: str) -> list[str]:
     return [tile, _flat_kernel(f, name, parts.tile, results, call)]
 
 
-def _flat_kernel(f: _Kernel, name: str, reductions: tuple[Node, ...], results: list[str], call: str) -> str:
+def _flat_kernel(f: Kernel, name: str, reductions: tuple[Node, ...], results: list[str], call: str) -> str:
     """The kernel that cuts a chunk of a tensor into tiles."""
     totals = [f.names.fresh(f"total_{i}") for i in range(len(reductions))]
     assign = f"{', '.join(results)} = " if results else ""
@@ -388,23 +211,11 @@ def _flat_kernel(f: _Kernel, name: str, reductions: tuple[Node, ...], results: l
     return _function(name, doc, ["chunks", *_COMMON, *_TYPES, *sizes], body)
 
 
-class _Strip(_Kernel):
-    """The statements of a kernel over strips of rows: also once a column."""
-
-    def __init__(self, plan: Plan, stops: dict[Node, str]) -> None:
-        super().__init__(plan, stops)
-        self.columns_first: list[str] = []
-
-    def lines(self, n: Node) -> list[str]:
-        """Where a value is computed."""
-        return self.columns_first if self.plan.kinds[n] == Kind.COL else super().lines(n)
-
-
 def _strip_stage(plan: Plan, k: int, label: str) -> str:
     """A stage with rows and columns: a program takes a strip of rows, some columns wide."""
     stage = plan.stages[k]
     parts = parts_of(plan, stage)
-    f = _Strip(plan, in_memory(plan, k))
+    f = Strip(plan, in_memory(plan, k))
     arguments = _wanted(f, stage, parts)
     before: list[str] = []
     after: list[str] = []
@@ -443,7 +254,7 @@ def _strip_stage(plan: Plan, k: int, label: str) -> str:
     return _function(f"{label}_stage_{k}", doc, ["chunks", *_COMMON, *_TYPES, *sizes], body)
 
 
-def _accumulate(f: _Kernel, n: Node, value: str, before: list[str], after: list[str], parts: Parts) -> None:
+def _accumulate(f: Kernel, n: Node, value: str, before: list[str], after: list[str], parts: Parts) -> None:
     """Statements that reduce a value of a tile: before the loop, in it, after it."""
     way, first = start_of(n)
     kind = f.plan.kinds[n]
@@ -470,27 +281,10 @@ def _accumulate(f: _Kernel, n: Node, value: str, before: list[str], after: list[
     )
 
 
-class _Lines(_Kernel):
-    """The statements of a kernel over the lines of a plane: one loop over rows, and one over columns."""
-
-    def __init__(self, plan: Plan, stops: dict[Node, str]) -> None:
-        super().__init__(plan, stops)
-        self.down: list[str] = []
-        self.across: list[str] = []
-
-    def lines(self, n: Node) -> list[str]:
-        """Where a value is computed."""
-        return self.lines_of(self.plan.kinds[n])
-
-    def lines_of(self, kind: Kind) -> list[str]:
-        """Where values of a kind are computed."""
-        return {Kind.ROW: self.down, Kind.COL: self.across}.get(kind, self.head)
-
-
 def _lines_kernel(plan: Plan, name: str, k: int | None = None, parts: Parts | None = None) -> str:
     """A kernel over rows, columns and planes: the reductions of stage k of such values, or else new states."""
     new = outputs(plan)
-    f = _Lines(plan, in_memory(plan, len(plan.stages) if k is None else k))
+    f = Lines(plan, in_memory(plan, len(plan.stages) if k is None else k))
     states = [b for b in plan.slots[1:] if b.kind in (Kind.ROW, Kind.COL)] if parts is None else []
     reductions = (*parts.planes, *parts.small) if parts else ()
     f.count([*(n.args[0] for n in reductions), *(new[b.name] for b in states)])
@@ -526,7 +320,7 @@ def _loop(index: str, length: str, mask: str, body: list[str]) -> list[str]:
     return [f"for start in range(0, {length}, LINES):", *_indent([*head, *body])]
 
 
-def _over_lines(f: _Lines, n: Node, before: list[str], after: list[str], parts: Parts) -> None:
+def _over_lines(f: Lines, n: Node, before: list[str], after: list[str], parts: Parts) -> None:
     """Statements that reduce a value per line, or one of which there is one per plane or tensor."""
     way, first = start_of(n)
     kind = f.plan.kinds[n.args[0]]
@@ -549,7 +343,7 @@ def _over_lines(f: _Lines, n: Node, before: list[str], after: list[str], parts: 
 def _single_values(plan: Plan, name: str, kind: Kind) -> str:
     """The new states of which a tensor has one, or of which all tensors have one: a program each."""
     new = outputs(plan)
-    f = _Kernel(plan, in_memory(plan, len(plan.stages)))
+    f = Kernel(plan, in_memory(plan, len(plan.stages)))
     buffers = [b for b in plan.slots[1:] if b.kind == kind]
     f.count(new[b.name] for b in buffers)
     texts = [(b.name, f.value(new[b.name])) for b in buffers]
@@ -557,45 +351,17 @@ def _single_values(plan: Plan, name: str, kind: Kind) -> str:
         stores = [f.store(b, kind, text) for b, text in texts]
     else:
         first = len(f.tables.over_all)
-        stores = [f"tl.store(shared + {first + f.tables.globals.index(b)}, {_cast(text, 'A')})" for b, text in texts]
+        stores = [f"tl.store(shared + {first + f.tables.globals.index(b)}, {cast(text, 'A')})" for b, text in texts]
     body = [*_SKIP, "i = tl.program_id(0).to(tl.int64)", *f.rows_of_tables(), *f.head, *stores]
     return _function(name, "Values of which there is one.", [*_COMMON, *_TYPES], body)
 
 
-class _Prologue(_Kernel):
-    """The statements that compute host scalars, in float64."""
-
-    def is_host(self, n: Node) -> bool:
-        """Nothing is computed before this."""
-        return False
-
-    def lines(self, n: Node) -> list[str]:
-        """All are computed once."""
-        return self.body
-
-    def constant(self, value: float, operand: bool) -> str:
-        """A number, in float64."""
-        return repr(value) if operand and abs(value) < _LARGEST else f"tl.full([], {_python(value)}, tl.float64)"
-
-    def loaded(self, n: Node, slot: str) -> str:
-        """What the step, the hyperparameters and the shape say."""
-        return slot if slot == "t" else self._named(n, slot)
-
-    def _named(self, n: Node, slot: str) -> str:
-        if slot in FACTS:
-            self.body.append(f"{self.names(n)} = tl.load(f + {[*FACTS].index(slot)})")
-        else:
-            index = [h.name for h in self.plan.rule.hypers].index(slot)
-            self.body.append(f"{self.names(n)} = tl.load(v + {index + 1})")
-        return self.names(n)
-
-
 def _hosts(rule: Rule, plan: Plan, name: str) -> str:
     """The kernel that counts the step of a tensor and computes its host scalars."""
-    f = _Prologue(plan, {})
+    f = Prologue(plan, {})
     f.count(plan.hosts)
     texts = [f.value(n) for n in plan.hosts]
-    stores = [f"tl.store(h + {x}, {_cast(text, 'A')})" for x, text in enumerate(texts, start=1)]
+    stores = [f"tl.store(h + {x}, {cast(text, 'A')})" for x, text in enumerate(texts, start=1)]
     body = [
         "i = tl.program_id(0).to(tl.int64)",
         "going = tl.load(skip) == 0",
