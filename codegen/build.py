@@ -57,8 +57,8 @@ def _compiled(rule: Rule, target: str) -> dict[str, Compiled]:
     texts = {t: _KERNELS[t][0](live_statements(rule)) for t in wanted}
     if target in _KERNELS and not texts[target].supported:
         raise UserError(
-            f"rule {rule.name!r} has no {_KERNELS[target][1]} form: it multiplies matrices, has an operation without "
-            "one, or has values over all parameters beside branches",
+            f"rule {rule.name!r} has no {_KERNELS[target][1]} form: it has an operation without one, "
+            "or values over all parameters beside branches",
             'take target "auto" or "torch"',
         )
     return {t: text for t, text in texts.items() if text.supported}

@@ -19,6 +19,8 @@ from evoptim.dsl.kinds import FACTS
 from evoptim.dsl.node import name
 from evoptim.dsl.printer import expression
 
+from .products import Products, find_products, fits_kernels
+
 W = Buffer("w")
 _MOST_KEPT = 4
 _MOST_VALUES = 250
@@ -55,11 +57,15 @@ class Plan:
     stages: tuple[Stage, ...]
     names: Mapping[Node, str]
     kinds: Mapping[Node, Kind]
+    products: Products | None = None
+    products_at: int = 0
+    """The stage before which torch computes the products."""
 
     @property
     def workspaces(self) -> tuple[Node, ...]:
-        """The temporaries kept between stages."""
-        return tuple(n for s in self.stages for n in s.keeps)
+        """The temporaries kept between stages, those that torch makes last."""
+        kept = tuple(n for s in self.stages for n in s.keeps)
+        return kept + (self.products.exports if self.products else ())
 
     @property
     def reductions(self) -> tuple[Node, ...]:
@@ -74,8 +80,9 @@ class Plan:
     @property
     def flat(self) -> bool:
         """Whether parameters may be seen as vectors: no rows, columns or matrix products."""
-        kinds = (*self.kinds.values(), *(b.kind for b in self.slots))
-        return not self.multiplies and not any(k.needs_matrix for k in kinds)
+        apart = set(self.products.nodes) - set(self.products.exports) if self.products else set[Node]()
+        kinds = (*(k for n, k in self.kinds.items() if n not in apart), *(b.kind for b in self.slots))
+        return not any(k.needs_matrix for k in kinds)
 
     @property
     def shared(self) -> bool:
@@ -85,7 +92,12 @@ class Plan:
     @property
     def multiplies(self) -> bool:
         """Whether there are matrix products or transposes."""
-        return any(OPS[n.op].kind for n in self.kinds if n.op in OPS)
+        return self.products is not None
+
+    @property
+    def fits_kernels(self) -> bool:
+        """Whether kernels can compute all but the matrix products."""
+        return self.products is None or fits_kernels(self.products, self.kinds)
 
     def element_bytes(self, parameter: int = 4, state: int = 4) -> int:
         """Bytes that a step moves per element, with parameters and gradients of one size and states of another."""
@@ -135,8 +147,9 @@ def plan(rule: Rule, matrix: bool = False) -> Plan:
     for root in outputs:
         kind_of(root, leaves, kinds)
     hosts = _hosts(outputs, kinds)
-    stages = _stages(slots, outputs, kinds)
-    return Plan(rule, matrix, slots, outputs, hosts, stages, names, kinds)
+    products = find_products(outputs, kinds)
+    stages, at = _stages(slots, outputs, kinds, products)
+    return Plan(rule, matrix, slots, outputs, hosts, stages, names, kinds, products, at)
 
 
 def class_plans(rule: Rule) -> dict[str, Plan]:
@@ -182,26 +195,43 @@ def _reduces(n: Node) -> bool:
     return n.op in OPS and OPS[n.op].reduce is not None
 
 
-def _levels(outputs: Iterable[Node]) -> dict[Node, int]:
-    """The stage in which each value can be computed: one later than what it reduces."""
+def _levels(outputs: Iterable[Node], kinds: Mapping[Node, Kind], products: Products | None) -> dict[Node, int]:
+    """The stage in which each value can be computed: one later than what it reduces, and than what torch multiplies."""
     level: dict[Node, int] = {}
-    for root in outputs:
+
+    def enter(root: Node) -> None:
         for n in root.walk():
             if n not in level:
                 above = max((level[a] for a in n.args), default=0)
                 level[n] = above + 1 if _reduces(n) else above
+
+    if products:
+        for n in products.inputs:
+            enter(n)
+        kept = [level[n] + 1 for n in products.tensors(kinds)]
+        level |= dict.fromkeys(products.nodes, max([0, *kept, *(level[n] for n in products.inputs)]))
+    for root in outputs:
+        enter(root)
     return level
 
 
-def _stages(slots: tuple[Buffer, ...], outputs: tuple[Node, ...], kinds: Mapping[Node, Kind]) -> tuple[Stage, ...]:
-    level = _levels(outputs)
-    reductions = [n for n in level if _reduces(n)]
+def _stages(
+    slots: tuple[Buffer, ...], outputs: tuple[Node, ...], kinds: Mapping[Node, Kind], products: Products | None
+) -> tuple[tuple[Stage, ...], int]:
+    """The stages, and before which of them torch multiplies matrices."""
+    level = _levels(outputs, kinds, products)
+    apart = set(products.nodes) if products else set[Node]()
+    reductions = [n for n in level if _reduces(n) and n not in apart]
     tensors = {b.name: o for b, o in zip(slots, outputs, strict=True) if b.kind == Kind.TENSOR}
     last = max([level[o] for o in tensors.values()] + [level[n] - 1 for n in reductions])
     work = _Work(tensors, [[n for n in reductions if level[n] == k + 1] for k in range(last + 1)], kinds)
-    if len(level) <= _MOST_VALUES:  # longer ones are made of matrix products, beside which bytes count little
+    at = 0
+    if products:
+        at = level[products.nodes[0]]
+        work.leave_to_torch(products, at, level)
+    if len(level) <= _MOST_VALUES:
         work.improve()
-    return work.stages()
+    return work.stages(), at
 
 
 class _Work:
@@ -214,6 +244,18 @@ class _Work:
         self.last = len(reductions) - 1
         self.early: dict[str, int] = {}  # slot -> stage that writes its new value, if not the last one
         self.kept: dict[Node, int] = {}  # temporary -> stage that leaves it in a workspace
+        self.made: tuple[Node, ...] = ()  # what torch leaves in a workspace
+        self.made_at = 0
+        self.read_by_torch: frozenset[Node] = frozenset()
+
+    def leave_to_torch(self, products: Products, at: int, level: Mapping[Node, int]) -> None:
+        """Have what torch reads in memory before a stage: new states are written early, other values kept."""
+        self.made, self.made_at = products.exports, at
+        self.read_by_torch = frozenset(n for n in products.inputs if n.op == "name")
+        for n in products.tensors(self.kinds):
+            slot = next((s for s, new in self.tensors.items() if new is n and s != "w"), "")
+            if not slot or slot in self.early or self._write_early((slot,), level[n]) is None:
+                self.kept[n] = level[n]
 
     def improve(self) -> None:
         """Store what saves bytes, the best first, as long as anything does."""
@@ -262,7 +304,8 @@ class _Work:
                 del self.early[slot]
 
         later = range(stage + 1, self.last + 1)
-        if any(name(s) in self._closure(k) for s in slots for k in later):
+        old = stage < self.made_at and any(name(s) in self.read_by_torch for s in slots)
+        if old or any(name(s) in self._closure(k) for s in slots for k in later):
             undo()
             return None
         return undo
@@ -278,6 +321,7 @@ class _Work:
     def _stops(self, stage: int) -> dict[Node, Node]:
         """What is in memory already when a stage begins: the value, and the buffer that holds it."""
         out = {self.tensors[s]: name(s) for s, k in self.early.items() if k < stage}
+        out |= {n: n for n in self.made if self.made_at <= stage}
         return out | {n: n for n, k in self.kept.items() if k < stage}
 
     def _wanted(self, stage: int) -> list[Node]:
@@ -349,6 +393,9 @@ def _describe(p: Plan) -> Iterator[str]:
         yield "on the host, in float64:"
         yield from (f"  {_called(p, n)}{expression(n)}" for n in p.hosts if n.args and n.size <= _READABLE)
     for k, stage in enumerate(p.stages, start=1):
+        if p.products and p.products_at == k - 1:
+            read = ", ".join(_short(p, n) for n in p.products.inputs)
+            yield f"torch: {sum(n.op == 'matmul' for n in p.products.nodes)} matrix products of {read}"
         loads = ", ".join(_short(p, n) for n in stage.loads)
         yield f"stage {k}: loads {loads or 'nothing'}"
         yield from (f"  reduces {_called(p, n)}{n.op}({_short(p, n.args[0])})" for n in stage.reductions)

@@ -47,6 +47,15 @@ class Row:
         """Where parameter, gradient and buffers are."""
         return [self.address, self.grad, *self.buffers]
 
+    def parameter(self, dtype: torch.dtype) -> Tensor:
+        """Its value, with what rounding has left."""
+        value = self.target.to(dtype)
+        return value + _part(self.state["_rest"], self.p) if "_rest" in self.state else value
+
+    def incoming(self, dtype: torch.dtype) -> Tensor:
+        """Its gradient as it comes."""
+        return (_part(self.p.grad, self.p) if self.copied is None else self.copied).to(dtype)
+
     def also(self, name: str) -> int:
         """The address of another entry of the state; 0 if there is none."""
         return _part(self.state[name], self.p).data_ptr() if name in self.state else 0

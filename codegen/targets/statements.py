@@ -224,12 +224,12 @@ def folded(line: str) -> list[str]:
 
 def printed(plan: Plan) -> set[Node]:
     """Every value that kernels compute: all but what the host does."""
-    hosts = set(plan.hosts)
+    ends = {*plan.hosts, *(plan.products.exports if plan.products else ())}
     out: set[Node] = set()
-    stack = list(plan.outputs)
+    stack = [*plan.outputs, *(plan.products.inputs if plan.products else ())]
     while stack:
         n = stack.pop()
-        if n not in out and n not in hosts:
+        if n not in out and n not in ends:
             out.add(n)
             stack.extend(n.args)
     return out
@@ -247,4 +247,6 @@ def in_memory(plan: Plan, stage: int) -> dict[Node, str]:
     for s in plan.stages[:stage]:
         out |= {new[w]: w for w in s.writes}
         out |= {n: f"%{plan.workspaces.index(n)}" for n in s.keeps}
+    if plan.products and stage >= plan.products_at:
+        out |= {n: f"%{plan.workspaces.index(n)}" for n in plan.products.exports}
     return out

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 
 from evoptim.codegen import compile_rule
-from evoptim.codegen.plan import class_plans
-from evoptim.codegen.targets.triton.printer import supported
+from evoptim.codegen.targets.triton.optimizer import TritonText
 from evoptim.dsl import Kind, Reference, Rule, live_statements, load, parse, rule_names
 
 SHAPES: tuple[tuple[int, ...], ...] = ((), (3,), (40, 50), (2, 130, 40), (9000,), (300, 700))
@@ -28,7 +27,7 @@ ALLOWED = {torch.float64: 1e-9, torch.float32: 2e-3, torch.bfloat16: 6e-2}
 
 def fits(rule: Rule) -> bool:
     """Whether all parameters of a rule can go to Triton."""
-    return all(supported(p) for p in class_plans(live_statements(rule)).values())
+    return len(TritonText(live_statements(rule)).plans) == len(rule.classes)
 
 
 def draw(steps: int, seed: int = 0) -> tuple[list[Any], list[list[Any]]]:

@@ -189,7 +189,8 @@ MATRIX_VALUES = {
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("value", MATRIX_VALUES)
-def test_matrix_operations(value: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("target", ["torch", "auto", "triton"])
+def test_matrix_operations(value: str, dtype: torch.dtype, target: str) -> None:
     rule = parse(f"""
 def r(w, g, *, lr=0.5):
     if matrix:
@@ -198,7 +199,7 @@ def r(w, g, *, lr=0.5):
         w = w - lr * g / numel
     return w
 """)
-    agree(rule, dtype)
+    agree(rule, dtype, target=target)
 
 
 def test_facts_over_all_parameters() -> None:

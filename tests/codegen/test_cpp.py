@@ -26,7 +26,7 @@ from evoptim.dsl import UserError, load, parse
 
 SHAPES = ((), (3,), (4, 5), (2, 3, 4), (300, 500))  # the last one is cut into chunks
 DTYPES = {torch.float64: 1e-12, torch.float32: 1e-4, torch.bfloat16: 0.02, torch.float16: 5e-3}
-COMPILED = [n for n in (*SEEDS, *SAMPLE) if n != "muon"]
+COMPILED = [*SEEDS, *SAMPLE]
 
 
 def parameters(dtype: torch.dtype = torch.float32) -> list[torch.nn.Parameter]:
@@ -300,7 +300,11 @@ def test_targets() -> None:
         "def r(w, g, *, lr=1):\n    if matrix:\n        g = matmul(matmul(g, transpose(g)), g)\n    return w - lr * g"
     )
     assert supported(plan(product, False))
-    assert not supported(plan(product, True))
+    assert supported(plan(product, True))
+    shared = parse(
+        "def r(w, g, *, lr=1):\n    if matrix:\n        g = row_mean(g)\n    return w - lr * g * global_norm(g)"
+    )
+    assert not supported(plan(shared, True))
     assert Columns(plan(load("adafactor"), True)).lines
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -69,6 +69,17 @@ def test_lookahead_and_caution_compose_into_few_passes() -> None:
     assert len(plan(derive(with_lookahead(load("adamw")), "accumulation:n=4")).stages) == 1
 
 
+def test_matrix_products_stand_between_two_stages() -> None:
+    """Muon's 15 products read one tensor that a stage has kept, and the last stage reads the two they end in."""
+    p = plan(load("muon"), True)
+    assert p.products is not None
+    assert (p.products_at, len(p.stages)) == (3, 4)
+    assert len(p.products.inputs) == 1
+    assert set(p.products.exports) <= set(p.stages[3].loads)
+    assert p.stages[2].keeps == p.products.inputs
+    assert "torch: 15 matrix products of x" in p.text
+
+
 def test_a_plan_says_what_it_does() -> None:
     text = plan(load("lamb")).text
     for part in ("2 launches", "40 moved in float32", "each buffer once: 28", "1 - beta1**t", "writes m, v", "reduces"):

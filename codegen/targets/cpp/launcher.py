@@ -29,7 +29,8 @@ class Launch:
         self.host_keys: dict[Any, int] = {}
         self.host_rows: list[int] = []
         self.heads: list[Row] = []  # the first one of the rows that share host scalars
-        self.workspaces: list[Tensor] = []
+        self.memory: list[list[Tensor]] = []  # what each tensor needs beside its buffers
+        self.multiply: tuple[int, Any] | None = None  # the stage before which torch multiplies matrices, and how
         self.done = 0  # steps since the tables were made
         self.shared: list[list[float]] = []  # what each tensor knows of values over all parameters
         self.alone = len(stages) > 1 and not any(how for stage in stages for how in stage)
@@ -38,7 +39,8 @@ class Launch:
         """A row for one parameter; those with the same key have the same host scalars."""
         row.t = float(row.step)
         self.rows.append(row)
-        self.workspaces += workspaces
+        self.memory.append(workspaces)
+        self.dtype = torch.promote_types(row.target.dtype, torch.float32)
         self.pointers += [*row.addresses(), *(x.data_ptr() for x in workspaces)]
         self.sizes += sizes
         if key not in self.host_keys:
@@ -75,11 +77,20 @@ class Launch:
         self.done += 1
         self.host_table = (ctypes.c_double * (len(hosts) * len(hosts[0])))(*(v for row in hosts for v in row))
         self.shared = shared
-        self.alone &= not shared[0]
+        self.alone &= not shared[0] and self.multiply is None
         self.width = sum(map(len, self.stages)) + len(shared[0])
         self.known = (ctypes.c_double * (self.count * self.width))()
         for column in range(len(shared[0])):
             self.known[self.width - len(shared[0]) + column :: self.width] = [values[column] for values in shared]
+
+    def host(self, i: int, column: int) -> Tensor:
+        """A host scalar of a tensor."""
+        width = len(self.host_table) // len(self.heads)
+        return torch.tensor(self.host_table[self.host_rows[i] * width + column], dtype=self.dtype)
+
+    def single(self, i: int, column: int) -> Tensor:
+        """A reduced value of a tensor."""
+        return torch.tensor(self.known[i * self.width + column], dtype=self.dtype)
 
     def call(self, function: str, width: int) -> list[float]:
         """Call a kernel on the tables; returns ``width`` values per tensor."""
@@ -98,6 +109,10 @@ def run_launches(launches: list[Launch]) -> None:
             launch.call("step", 0)
     for stage in range(max(len(launch.stages) for launch in launches)):
         present = [x for x in launches if stage < len(x.stages) and not x.alone]
+        for launch in present:
+            if launch.multiply and launch.multiply[0] == stage:
+                for i in range(launch.count):
+                    launch.multiply[1](launch, i)
         found = [x.call(f"stage_{stage}", len(x.stages[stage])) for x in present]
         for launch, values in zip(present, found, strict=True):
             hows = launch.stages[stage]

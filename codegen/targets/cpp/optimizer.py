@@ -12,6 +12,7 @@ from ...plan import Plan, class_plans
 from ...signature import group_values
 from .. import rows
 from ..carried import carried, quoted, tuple_text
+from ..products import ProductsText
 from ..statements import Columns
 from ..torch_eager.printer import Printer
 from . import launcher, loader
@@ -47,6 +48,7 @@ class CompiledText:
         if shared and len(rule.classes) > 1:  # what is the same for all parameters is computed in one place
             self.plans = {}
         self.shared = shared
+        self.products = {label: ProductsText(label, p) for label, p in self.plans.items() if p.products}
         self.imports: tuple[str, ...] = _IMPORTS
         self.host_functions = [self._hosts(label, p) for label, p in self.plans.items()]
         host_code = "".join(self.host_functions)
@@ -61,6 +63,7 @@ class CompiledText:
         """What stands at the top level of the file."""
         return [
             *self.host_functions,
+            *(x.function for x in self.products.values()),
             carried(loader),
             carried(rows),
             carried(launcher),
@@ -74,7 +77,8 @@ class CompiledText:
     def methods(self) -> list[str]:
         """The methods of the class, without its indentation."""
         per_label = [m for label, p in self.plans.items() for m in (self._add(label, p), self._scalars(label, p))]
-        return ["\n".join(lines) for lines in (self._kind(), self._compiled_step(), self._arranged(), *per_label)]
+        text = ["\n".join(lines) for lines in (self._kind(), self._compiled_step(), self._arranged(), *per_label)]
+        return [*text, *(x.method() for x in self.products.values())]
 
     # host scalars
 
@@ -207,6 +211,11 @@ class CompiledText:
                 "            if kind not in launches:",
                 f"                stages = {self._stage_table(label, p)}",
                 f"                launches[kind] = Launch(libraries[kind], kind, stages, {bool(p.small)})",
+                *(
+                    [f"                launches[kind].multiply = ({p.products_at}, self._{label}_multiply)"]
+                    if p.products
+                    else []
+                ),
                 f"            self._add_{label}(launches[kind], p, group)",
             ]
         return [

@@ -79,7 +79,7 @@ def supported(plan: Plan) -> bool:
     Values over all parameters are exchanged between launches stage by stage, so vectors and matrices must be cut alike:
     a rule that has both such values and branches is left to torch.
     """
-    if plan.multiplies or (plan.shared and len(plan.rule.classes) > 1):
+    if not plan.fits_kernels or (plan.shared and len(plan.rule.classes) > 1):
         return False
     return all(OPS[n.op].cpp or OPS[n.op].reduce for n in printed(plan) if n.args)
 
@@ -108,7 +108,7 @@ def source(plans: Mapping[str, Plan]) -> str:
 
 def runs_alone(plan: Plan) -> bool:
     """Whether tensors can go through all stages without the others: there are several, and they exchange nothing."""
-    return len(plan.stages) > 1 and not plan.shared and not Columns(plan).globals
+    return len(plan.stages) > 1 and not (plan.shared or plan.multiplies or Columns(plan).globals)
 
 
 _ARGUMENTS = (

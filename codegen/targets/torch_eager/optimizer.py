@@ -142,7 +142,8 @@ class OptimizerText:
 
     def _class(self) -> str:
         body = [self._class_head(), _AMP, self._init(), self._setstate(), self._load(), self._step(), self._one()]
-        body += [_indent(m.split("\n")) for compiled in self.compiled for m in compiled.methods()]
+        methods = dict.fromkeys(m for compiled in self.compiled for m in compiled.methods())
+        body += [_indent(m.split("\n")) for m in methods]
         return "\n\n".join(part.strip("\n") for part in body)
 
     def _class_head(self) -> str:

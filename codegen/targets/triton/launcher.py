@@ -111,7 +111,8 @@ class GpuLaunch:
         self.pointers: list[list[int]] = []
         self.spans: list[tuple[int, int, int]] = []  # planes, rows, columns
         self.facts: list[tuple[float, ...]] = []
-        self.parts: list[Tensor] = []  # memory that tables point to
+        self.memory: list[list[Tensor]] = []  # what each tensor needs beside its buffers
+        self.multiply: tuple[int, Any] | None = None  # the stage before which torch multiplies matrices, and how
         self.pinned: list[Tensor] = []  # what a captured graph reads again
         self.numbers: list[list[float]] = []
 
@@ -124,7 +125,7 @@ class GpuLaunch:
         sizes = {"elements": row.size, "rows": planes * rows, "cols": planes * cols, "planes": planes}
         sizes |= {"row parts": across * planes * rows, "col parts": down * planes * cols}
         memory = [row.target.new_empty(sizes[name], dtype=self.dtype) for name in self.shape.scratch]
-        self.parts += memory
+        self.memory.append(memory)
         self.rows.append(row)
         addresses = row.addresses()
         more = (row.also(name) for name in ("_rest", "_seed"))
@@ -232,6 +233,14 @@ class GpuLaunch:
         tables = self.pointer_table, self.group_table, self.value_table, self.fact_table, self.hosts
         self._run(f"{self.shape.label}_hosts", len(self.rows), *tables, self.scale, self.skip, A=self.types["A"])
 
+    def host(self, i: int, column: int) -> Tensor:
+        """A host scalar of a tensor."""
+        return self.hosts[i, column]
+
+    def single(self, i: int, column: int) -> Tensor:
+        """A reduced value of a tensor."""
+        return self.known[i, column]
+
     def _run(self, kernel: str, programs: int, *tables: Tensor, **constants: Any) -> None:
         launch = getattr(self.kernels, kernel)[(programs,)]
         launch(*tables, **constants, num_warps=WARPS, enable_fp_fusion=False)
@@ -244,6 +253,9 @@ class GpuLaunch:
     def stage(self, k: int) -> None:
         """One pass over the elements, and what it reduces for each tensor."""
         stage, found = self.shape.stages[k], self.found[k]
+        if self.multiply and self.multiply[0] == k:
+            for i in range(len(self.rows)):
+                self.multiply[1](self, i)
         if stage.tile:
             tiles = self.tile | self.rounding
             self._pass(f"stage_{k}", len(self.chunk_table), (self.chunk_table,), found["tile"], **tiles)

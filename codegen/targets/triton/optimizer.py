@@ -8,6 +8,7 @@ from ...plan import Plan, Stage, class_plans
 from ...signature import group_values
 from .. import rows
 from ..carried import carried, quoted, tuple_text
+from ..products import ProductsText
 from ..statements import how
 from . import launcher
 from .kernel import Tables, is_big
@@ -41,6 +42,7 @@ class TritonText:
         self.shared = any(p.shared for p in self.plans.values()) or bool(self.globals)
         if self.shared and len(rule.classes) > 1:  # what is the same for all parameters is computed in one place
             self.plans = {}
+        self.products = {label: ProductsText(label, p) for label, p in self.plans.items() if p.products}
         self.imports: tuple[str, ...] = _IMPORTS
         self.uses: frozenset[str] = frozenset()
 
@@ -54,7 +56,8 @@ class TritonText:
         shapes = [self._shape(label, p) for label, p in self.plans.items()]
         table = ["_SHAPES = {", *(f'    "{label}": _{label.upper()},' for label in self.plans), "}"]
         kernels = self.kernels().replace('"""', "'''")
-        return [carried(rows), carried(launcher), *shapes, "\n".join(table), f'_TRITON = r"""\n{kernels}"""']
+        products = [x.function for x in self.products.values()]
+        return [*products, carried(rows), carried(launcher), *shapes, "\n".join(table), f'_TRITON = r"""\n{kernels}"""']
 
     def kernels(self) -> str:
         """The Triton module."""
@@ -131,7 +134,8 @@ class TritonText:
 
     def methods(self) -> list[str]:
         """The methods of the class, without its indentation."""
-        return ["\n".join(lines) for lines in (self._step(), self._kind(), self._arrange(), self._values())]
+        text = ["\n".join(lines) for lines in (self._step(), self._kind(), self._arrange(), self._values())]
+        return [*text, *(x.method() for x in self.products.values())]
 
     def _step(self) -> list[str]:
         globals_hold = ""
@@ -227,6 +231,14 @@ class TritonText:
             "        key = (*kind[:-1], aligned)",
             "        if key not in launches:",
             "            launches[key] = GpuLaunch(kernels, _SHAPES[label], row.target, wide, rounding, aligned)",
+            *(
+                line
+                for label, x in self.products.items()
+                for line in (
+                    f'        if label == "{label}":',
+                    f"            launches[key].multiply = ({x.plan.products_at}, self._{label}_multiply)",
+                )
+            ),
             "        launches[key].add(row)",
             "    devices = dict.fromkeys(x.device for x in launches.values())",
             "    steps = [GpuStep([x for x in launches.values() if x.device == d], self.state) for d in devices]",

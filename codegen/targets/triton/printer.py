@@ -38,7 +38,7 @@ def supported(plan: Plan) -> bool:
     Values over all parameters are exchanged stage by stage, so vectors and matrices must be cut alike: a rule that has
     both such values and branches is left to torch.
     """
-    if plan.multiplies or (plan.shared and len(plan.rule.classes) > 1):
+    if not plan.fits_kernels or (plan.shared and len(plan.rule.classes) > 1):
         return False
     return all(OPS[n.op].triton or OPS[n.op].reduce for n in (*printed(plan), *_nodes(plan.hosts)) if n.args)
 

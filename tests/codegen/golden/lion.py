@@ -148,6 +148,15 @@ class Row:
         """Where parameter, gradient and buffers are."""
         return [self.address, self.grad, *self.buffers]
 
+    def parameter(self, dtype: torch.dtype) -> Tensor:
+        """Its value, with what rounding has left."""
+        value = self.target.to(dtype)
+        return value + _part(self.state["_rest"], self.p) if "_rest" in self.state else value
+
+    def incoming(self, dtype: torch.dtype) -> Tensor:
+        """Its gradient as it comes."""
+        return (_part(self.p.grad, self.p) if self.copied is None else self.copied).to(dtype)
+
     def also(self, name: str) -> int:
         """The address of another entry of the state; 0 if there is none."""
         return _part(self.state[name], self.p).data_ptr() if name in self.state else 0
@@ -271,7 +280,8 @@ class GpuLaunch:
         self.pointers: list[list[int]] = []
         self.spans: list[tuple[int, int, int]] = []  # planes, rows, columns
         self.facts: list[tuple[float, ...]] = []
-        self.parts: list[Tensor] = []  # memory that tables point to
+        self.memory: list[list[Tensor]] = []  # what each tensor needs beside its buffers
+        self.multiply: tuple[int, Any] | None = None  # the stage before which torch multiplies matrices, and how
         self.pinned: list[Tensor] = []  # what a captured graph reads again
         self.numbers: list[list[float]] = []
 
@@ -284,7 +294,7 @@ class GpuLaunch:
         sizes = {"elements": row.size, "rows": planes * rows, "cols": planes * cols, "planes": planes}
         sizes |= {"row parts": across * planes * rows, "col parts": down * planes * cols}
         memory = [row.target.new_empty(sizes[name], dtype=self.dtype) for name in self.shape.scratch]
-        self.parts += memory
+        self.memory.append(memory)
         self.rows.append(row)
         addresses = row.addresses()
         more = (row.also(name) for name in ("_rest", "_seed"))
@@ -392,6 +402,14 @@ class GpuLaunch:
         tables = self.pointer_table, self.group_table, self.value_table, self.fact_table, self.hosts
         self._run(f"{self.shape.label}_hosts", len(self.rows), *tables, self.scale, self.skip, A=self.types["A"])
 
+    def host(self, i: int, column: int) -> Tensor:
+        """A host scalar of a tensor."""
+        return self.hosts[i, column]
+
+    def single(self, i: int, column: int) -> Tensor:
+        """A reduced value of a tensor."""
+        return self.known[i, column]
+
     def _run(self, kernel: str, programs: int, *tables: Tensor, **constants: Any) -> None:
         launch = getattr(self.kernels, kernel)[(programs,)]
         launch(*tables, **constants, num_warps=WARPS, enable_fp_fusion=False)
@@ -404,6 +422,9 @@ class GpuLaunch:
     def stage(self, k: int) -> None:
         """One pass over the elements, and what it reduces for each tensor."""
         stage, found = self.shape.stages[k], self.found[k]
+        if self.multiply and self.multiply[0] == k:
+            for i in range(len(self.rows)):
+                self.multiply[1](self, i)
         if stage.tile:
             tiles = self.tile | self.rounding
             self._pass(f"stage_{k}", len(self.chunk_table), (self.chunk_table,), found["tile"], **tiles)
@@ -898,7 +919,8 @@ class Launch:
         self.host_keys: dict[Any, int] = {}
         self.host_rows: list[int] = []
         self.heads: list[Row] = []  # the first one of the rows that share host scalars
-        self.workspaces: list[Tensor] = []
+        self.memory: list[list[Tensor]] = []  # what each tensor needs beside its buffers
+        self.multiply: tuple[int, Any] | None = None  # the stage before which torch multiplies matrices, and how
         self.done = 0  # steps since the tables were made
         self.shared: list[list[float]] = []  # what each tensor knows of values over all parameters
         self.alone = len(stages) > 1 and not any(how for stage in stages for how in stage)
@@ -907,7 +929,8 @@ class Launch:
         """A row for one parameter; those with the same key have the same host scalars."""
         row.t = float(row.step)
         self.rows.append(row)
-        self.workspaces += workspaces
+        self.memory.append(workspaces)
+        self.dtype = torch.promote_types(row.target.dtype, torch.float32)
         self.pointers += [*row.addresses(), *(x.data_ptr() for x in workspaces)]
         self.sizes += sizes
         if key not in self.host_keys:
@@ -944,11 +967,20 @@ class Launch:
         self.done += 1
         self.host_table = (ctypes.c_double * (len(hosts) * len(hosts[0])))(*(v for row in hosts for v in row))
         self.shared = shared
-        self.alone &= not shared[0]
+        self.alone &= not shared[0] and self.multiply is None
         self.width = sum(map(len, self.stages)) + len(shared[0])
         self.known = (ctypes.c_double * (self.count * self.width))()
         for column in range(len(shared[0])):
             self.known[self.width - len(shared[0]) + column :: self.width] = [values[column] for values in shared]
+
+    def host(self, i: int, column: int) -> Tensor:
+        """A host scalar of a tensor."""
+        width = len(self.host_table) // len(self.heads)
+        return torch.tensor(self.host_table[self.host_rows[i] * width + column], dtype=self.dtype)
+
+    def single(self, i: int, column: int) -> Tensor:
+        """A reduced value of a tensor."""
+        return torch.tensor(self.known[i * self.width + column], dtype=self.dtype)
 
     def call(self, function: str, width: int) -> list[float]:
         """Call a kernel on the tables; returns ``width`` values per tensor."""
@@ -967,6 +999,10 @@ def run_launches(launches: list[Launch]) -> None:
             launch.call("step", 0)
     for stage in range(max(len(launch.stages) for launch in launches)):
         present = [x for x in launches if stage < len(x.stages) and not x.alone]
+        for launch in present:
+            if launch.multiply and launch.multiply[0] == stage:
+                for i in range(launch.count):
+                    launch.multiply[1](launch, i)
         found = [x.call(f"stage_{stage}", len(x.stages[stage])) for x in present]
         for launch, values in zip(present, found, strict=True):
             hows = launch.stages[stage]
@@ -1213,9 +1249,7 @@ class Lion(Optimizer):
             if p.grad.layout != torch.strided:
                 raise RuntimeError("Lion does not support sparse gradients")
             if not (p.is_floating_point() or p.is_complex()):
-                raise RuntimeError(
-                    f"Lion takes no parameters of type {p.dtype}: convert them to float"
-                )
+                raise RuntimeError(f"Lion takes no parameters of type {p.dtype}: convert them to float")
             if _is_distributed(p) and any(x.is_partial() for x in p.placements):
                 raise RuntimeError("Lion does not take partial sums as parameters")
         if not torch.compiler.is_compiling():  # then torch makes kernels of its own
