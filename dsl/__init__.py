@@ -8,7 +8,7 @@ Example:
 """
 
 from .algebra import from_sympy, rule_from_sympy, rule_to_sympy, to_sympy
-from .canonical import canonical_hash, canonicalize, live_names
+from .canonical import canonical_hash, canonicalize, hash_and_live, live_names
 from .check import check
 from .domains import Domain
 from .equality import Counterexample, Verdict, equal
@@ -73,6 +73,7 @@ __all__ = [
     "elementwise",
     "equal",
     "from_sympy",
+    "hash_and_live",
     "kind_of",
     "latex",
     "library_text",

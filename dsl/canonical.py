@@ -60,6 +60,11 @@ def canonical_hash(rule: Rule) -> str:
     Equal hashes mean equal results bit for bit (with float64 host scalars); the defaults of the hyperparameters
     that matter are part of it, names of buffers and dead code are not.
     """
+    return hash_and_live(rule)[0]
+
+
+def hash_and_live(rule: Rule) -> tuple[str, set[str]]:
+    """The canonical hash and the `live_names`, for little more than the price of one of them."""
     rename, graph, live = _numbered(rule)
     h = hashlib.blake2b(VERSION.encode(), digest_size=16)
     for i, buffer in enumerate(rule.buffers, start=1):
@@ -71,7 +76,8 @@ def canonical_hash(rule: Rule) -> str:
         if hyper.name in live:
             h.update(f"|{hyper.name}={hyper.default.hex()}".encode())
     h.update(graph.vector[0].digest + graph.matrix[0].digest)
-    return h.hexdigest()
+    back = {new: old for old, new in rename.items()}
+    return h.hexdigest(), {back.get(n, n) for n in live} - FACTS.keys()
 
 
 def canonicalize(rule: Rule, drop_dead: bool = True) -> Rule:

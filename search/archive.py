@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import sqlite3
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +35,8 @@ CREATE TABLE programs (
     text TEXT NOT NULL,              -- the genome, redundant statements included
     mutation TEXT NOT NULL,
     redraws INTEGER NOT NULL,        -- invalid children drawn before this one
-    status TEXT NOT NULL,            -- ok, diverged, timeout, error
-    duplicate INTEGER NOT NULL,      -- whether the hash had been met before
+    status TEXT NOT NULL,            -- ok, diverged, timeout, error, stopped (early), vetoed (untrained)
+    duplicate INTEGER NOT NULL,      -- why it was not trained: 0 it was, 1 known hash, 2 fingerprint, 3 veto
     loss REAL,                       -- NULL unless ok
     setting TEXT NOT NULL,           -- the best one, as JSON
     reason TEXT NOT NULL
@@ -67,6 +67,8 @@ _SELECT = {
     "trainings": "SELECT * FROM trainings ORDER BY hash, setting, seed, evaluator",
     "timings": "SELECT * FROM timings ORDER BY batch",
 }
+_KNOWN = ("", "hash", "fingerprint", "veto")
+"""Why a program was not trained, by the number in the column ``duplicate``."""
 _DAMAGED = (
     "restore it from a copy if there is one; `sqlite3 archive.sqlite .recover` shows what can still be read, and the "
     "search can be begun anew from search.toml"
@@ -226,10 +228,11 @@ class Archive:
         """Store a batch: every program in order, the trainings of the new ones, and how long it took."""
         new = {p.index for p in batch.new}
         with self._explained(), self._transaction():
-            self._insert(
-                "programs",
-                (_program_row(p, batch.number, scores[p.hash], p.index not in new) for p in batch.proposals),
+            rows = (
+                _program_row(p, batch.number, p.score or scores[p.twin or p.hash], _why(p, new))
+                for p in batch.proposals
             )
+            self._insert("programs", rows)
             self._trainings("search", trials, evaluator)
             self._insert("timings", [(batch.number, *timing)])
 
@@ -260,12 +263,21 @@ class Archive:
                 yield Batch(number, tuple(proposals)), new
                 number, proposals, new = batch, [], {}
             score = Score(status, float("inf") if loss is None else loss, json.loads(setting), reason)
-            known = score if duplicate and digest not in new else None
-            proposals.append(Proposal(index, parent, parse(text), digest, mutation, redraws, known))
+            why = "" if duplicate == 1 and digest in new else _KNOWN[duplicate]  # the hash is new to the batch
+            known = score if why else None
+            proposals.append(Proposal(index, parent, parse(text), digest, mutation, redraws, known, why))
             if not duplicate:
                 new[digest] = score
         if proposals:
             yield Batch(number, tuple(proposals)), new
+
+    def sample(self, count: int) -> Iterator[str]:
+        """The texts of at most ``count`` programs, evenly spaced."""
+        ((total,),) = self._rows("SELECT COUNT(*) FROM programs")
+        step = max(1, -(-int(total) // count))
+        yield from (
+            str(row[0]) for row in self._rows("SELECT text FROM programs WHERE id % ? = 0 ORDER BY id", (step,))
+        )
 
     def best(self) -> Iterator[tuple[int, str, str, float]]:
         """The distinct programs from the best on: number, hash, text, loss."""
@@ -310,14 +322,19 @@ class Archive:
         return [row for table in ("meta", "programs", "trainings") for row in self._rows(_SELECT[table])]
 
     def counts(self) -> dict[str, int]:
-        """Programs generated, evaluated, met before, diverged and failed, and invalid draws."""
+        """Programs generated and trained; known by hash or fingerprint, vetoed; stopped, diverged, failed; redraws."""
         (row,) = self._rows(
-            "SELECT COUNT(*), SUM(NOT duplicate), SUM(duplicate), "
-            "SUM(NOT duplicate AND status = 'diverged'), SUM(NOT duplicate AND status NOT IN ('ok', 'diverged')), "
-            "SUM(redraws) FROM programs"
+            "SELECT COUNT(*), SUM(NOT duplicate), SUM(duplicate = 1), SUM(duplicate = 2), SUM(duplicate = 3), "
+            "SUM(NOT duplicate AND status = 'stopped'), SUM(NOT duplicate AND status = 'diverged'), "
+            "SUM(NOT duplicate AND status NOT IN ('ok', 'diverged', 'stopped')), SUM(redraws) FROM programs"
         )
-        names = ("generated", "evaluated", "duplicates", "diverged", "failed", "invalid")
+        names = "generated evaluated duplicates fingerprints vetoed stopped diverged failed invalid".split()
         return {n: int(v or 0) for n, v in zip(names, row, strict=True)}
+
+    def trainings(self) -> int:
+        """Trainings of the search itself, those of stopped programs among them."""
+        ((count,),) = self._rows("SELECT COUNT(*) FROM trainings WHERE stage = 'search'")
+        return int(count)
 
     def seconds(self) -> tuple[float, float]:
         """Time spent proposing and training so far."""
@@ -334,10 +351,15 @@ class Archive:
                 yield seen, best
 
 
-def _program_row(p: Proposal, batch: int, score: Score, duplicate: bool) -> tuple[Any, ...]:
+def _why(p: Proposal, new: Container[int]) -> int:
+    """The number of why a program was not trained; a second one with a hash that the batch trains has no reason."""
+    return _KNOWN.index(p.known) if p.known else int(p.index not in new)
+
+
+def _program_row(p: Proposal, batch: int, score: Score, duplicate: int) -> tuple[Any, ...]:
     setting = _json(score.setting)
     head = (p.index, batch, p.parent, p.hash, p.rule.text, p.mutation, p.redraws)
-    return (*head, score.status, int(duplicate), _loss(score), setting, score.reason)
+    return (*head, score.status, duplicate, _loss(score), setting, score.reason)
 
 
 def _json(value: Mapping[str, float]) -> str:

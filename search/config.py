@@ -4,100 +4,28 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
 from evoptim.dsl import UserError
 
-Positive = Annotated[int, Field(gt=0, lt=2**63)]  # what TOML and SQLite call an integer
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    """Frozen; refuses keys it does not know, and ``true`` or ``"3"`` where a number is wanted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
-
-
-def _not_empty_not_twice(value: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not value:
-        raise ValueError("needs at least one value")
-    if len(set(value)) != len(value):
-        raise ValueError("values must differ")
-    return value
-
-
-Rates = Annotated[tuple[Rate, ...], Field(strict=False), AfterValidator(_not_empty_not_twice)]
-Seeds = Annotated[tuple[Seed, ...], Field(strict=False), AfterValidator(_not_empty_not_twice)]
-
-
-class Start(Section):
-    """Where the search begins."""
-
-    rule: str = Field(default="adamw", description="name of a rule, or the path of a rule file")
-    frame: Literal["update", "free"] = Field(
-        default="update",
-        description='"update": only what computes the update u is mutated; "free": everything is',
-    )
-    buffers: Annotated[int, Field(ge=0, le=16)] = Field(
-        default=2, description="state buffers the programs may use, at least"
-    )
-
-
-class Population(Section):
-    """Aging evolution (Real et al. 2019), as in Lion's search."""
-
-    size: Annotated[int, Field(gt=0, le=1_000_000)] = Field(default=100, description="individuals alive")
-    tournament: Annotated[int, Field(gt=0, le=1000)] = Field(
-        default=2, description="individuals compared to choose a parent"
-    )
-
-
-class Mutation(Section):
-    """How children differ from their parents; the first three are weights."""
-
-    insert: Weight = Field(default=1.0, description="weight of inserting a statement")
-    delete: Weight = Field(default=1.0, description="weight of deleting a statement")
-    modify: Weight = Field(default=1.0, description="weight of changing one argument of a statement")
-    max_statements: Positive = Field(default=40, description="longest program, redundant statements included")
-
-    @field_validator("modify")
-    @classmethod
-    def _some_weight(cls, value: float, info: ValidationInfo) -> float:
-        if value + sum(info.data.get(k, 1.0) for k in ("insert", "delete")) <= 0:  # 1: refused on its own account
-            raise ValueError("at least one of the weights insert, delete and modify must be above 0")
-        return value
-
-
-class Evaluation(Section):
-    """How a candidate is judged: trained with every learning rate on every seed."""
-
-    task: str = Field(default="digits_mlp", description="name of a task")
-    steps: Positive = Field(default=100, description="updates per training")
-    batch_size: Positive = Field(default=64, description="examples per update")
-    learning_rates: Rates = Field(default=(1e-3, 3e-3, 1e-2, 3e-2, 1e-1), description="the grid tried by each")
-    weight_decay: Weight = Field(default=0.0, description="decoupled weight decay during the search")
-    seeds: Seeds = Field(default=(0, 1), description="seeds of initialisation and data order")
-    schedule: Literal["linear", "cosine", "constant"] = Field(default="linear", description="learning-rate schedule")
-
-
-class Budget(Section):
-    """When the search ends: at whichever comes first."""
-
-    evaluations: Positive = Field(default=400, description="distinct programs trained")
-    minutes: Annotated[float, Field(gt=0)] | None = Field(default=None, description="wall-clock limit; none by default")
-
-
-class Selection(Section):
-    """How the winner is chosen: the best of the search are trained again on fresh seeds."""
-
-    finalists: Positive = Field(default=8, description="how many are trained again")
-    seeds: Seeds = Field(default=(100, 101, 102, 103), description="seeds that the search did not see")
+from .sections import (
+    Budget,
+    Economy,
+    Evaluation,
+    Mutation,
+    Population,
+    Positive,
+    Restarts,
+    Section,
+    Seed,
+    Selection,
+    Start,
+)
 
 
 class SearchConfig(Section):
@@ -112,8 +40,22 @@ class SearchConfig(Section):
     population: Population = Population()
     mutation: Mutation = Mutation()
     evaluation: Evaluation = Evaluation()
+    economy: Economy = Economy()
+    restarts: Restarts = Restarts()
     budget: Budget = Budget()
     selection: Selection = Selection()
+
+    @field_validator("economy")
+    @classmethod
+    def _enough_seeds(cls, value: Economy, info: ValidationInfo) -> Economy:
+        """A hurdle or a race that could never spare a training is a mistake."""
+        seeds = len(info.data["evaluation"].seeds) if "evaluation" in info.data else 100
+        if value.hurdle and seeds < 2:
+            raise ValueError("a hurdle needs two evaluation.seeds or more")
+        decisive = math.ceil(-math.log2(value.race)) if value.race else 0
+        if value.race and seeds <= decisive:
+            raise ValueError(f"a race at the level {value.race:g} needs {decisive + 1} evaluation.seeds or more")
+        return value
 
     @field_validator("selection")
     @classmethod
@@ -214,5 +156,7 @@ def _toml(value: object) -> str:
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # the one where JSON differs
         case tuple():
             return f"[{', '.join(map(_toml, cast('tuple[object, ...]', value)))}]"
+        case bool():
+            return "true" if value else "false"
         case _:
             return repr(value)

@@ -87,7 +87,7 @@ def _assembled(core: Rule, hypers: tuple[Hyper, ...]) -> Rule:
     if not names:
         statements.append(Assign("u", returns[0]))
     return core.replace(
-        hypers=hypers,
+        hypers=(*hypers, *core.hypers),
         body=(*statements, Assign("w", FRAME)),
         returns=(name("w"), *returns[1:]),
     )
@@ -232,7 +232,7 @@ def is_framed(rule: Rule) -> bool:
     last = rule.body[-1] if rule.body else None
     if not (isinstance(last, Assign) and last.target == "w" and last.value is FRAME):
         return False
-    if rule.branches or rule.returns[0] is not name("w") or {h.name for h in rule.hypers} != set(OUTSIDE):
+    if rule.branches or rule.returns[0] is not name("w") or not rule.defaults.keys() >= set(OUTSIDE):
         return False
     *genome, _ = rule.assigns()
     outside = {name(n) for n in OUTSIDE}
@@ -248,8 +248,9 @@ def tidy(rule: Rule) -> Rule:
         dropped = tuple(h for h in rule.hypers if h.name == "lr" and h not in plain.hypers)
         return plain.replace(hypers=(*dropped, *plain.hypers))  # a rule without lr trains nowhere
     graph = lower(rule, keep=("u",))
-    core = rule.replace(body=(), returns=(graph.vector[-1], *graph.vector[1:-1]), hypers=())
-    return _assembled(canonicalize(core), rule.hypers)
+    own, outside = ([h for h in rule.hypers if (h.name in OUTSIDE) == frames] for frames in (False, True))
+    core = rule.replace(body=(), returns=(graph.vector[-1], *graph.vector[1:-1]), hypers=tuple(own))
+    return _assembled(canonicalize(core), tuple(outside))
 
 
 def with_buffers(rule: Rule, count: int) -> Rule:

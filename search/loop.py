@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import time
 from collections import ChainMap
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,23 +14,33 @@ from evoptim.dsl import Hyper, Rule, UserError, canonical_hash, load, parse, zer
 
 from .archive import Archive
 from .config import SearchConfig, make_config, to_toml
-from .evaluator import Evaluator, Score, Trial, score
-from .evolution import Evolution
+from .evaluator import Evaluator, Score, score
+from .evolution import Batch, Evolution
 from .frame import into_frame, tidy, with_buffers
-from .mutate import flatten
-
-ARCHIVE, CONFIG, BEST, LOCK = "archive.sqlite", "search.toml", "best.rule", ".lock"
+from .identity import strip
+from .judge import Judge
+from .program import flatten
+from .rundir import ARCHIVE, BEST, CONFIG, FRONT, locked, make_directory, refuse_occupied, write
+from .sections import Economy
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a search stands, told after every batch."""
+    """Where a search stands, told after every batch.
+
+    ``dead_statements`` is their share among the statements of all programs generated; ``trainings`` are those made.
+    """
 
     generated: int
     distinct: int
     evaluated: int
     target: int
     cache_hits: int
+    fingerprint_hits: int
+    vetoed: int
+    stopped: int
+    dead_statements: float
+    restarts: int
     diverged: int
     failed: int
     invalid: int
@@ -97,10 +104,10 @@ def start_search(
         UserError: The start rule cannot be used, or the directory holds a run already.
     """
     rule = start_program(config)
-    _make_directory(directory)
-    _refuse_occupied(directory)
-    with _locked(directory):
-        _refuse_occupied(directory)  # again: another process may have been quicker
+    make_directory(directory)
+    refuse_occupied(directory)
+    with locked(directory):
+        refuse_occupied(directory)  # again: another process may have been quicker
         with Archive(directory / ARCHIVE, create=True) as archive:
             archive.set_meta({"config": config.model_dump_json(), "start": rule.text, "evaluator": evaluator.version})
             return _Driver(config, evaluator, directory, archive, rule, report, should_stop).run()
@@ -126,7 +133,7 @@ def resume_search(
             f"{directory} holds no search: there is no {ARCHIVE} in it",
             "give the directory that `evoptim search` printed; one that was stopped at once is begun anew",
         )
-    with _locked(directory), Archive(directory / ARCHIVE, create=False) as archive:
+    with locked(directory), Archive(directory / ARCHIVE, create=False) as archive:
         config, rule, version = stored_run(archive)
         evaluator = make_evaluator(config)
         if evaluator.version != version:
@@ -173,57 +180,6 @@ def start_program(config: SearchConfig) -> Rule:
     return with_buffers(rule.replace(doc=""), config.start.buffers)
 
 
-def _make_directory(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make {directory}: {error.strerror or error}", "choose another directory") from error
-
-
-def _refuse_occupied(directory: Path) -> None:
-    try:
-        occupied = any(p.name != LOCK for p in directory.iterdir())
-    except OSError as error:
-        raise UserError(f"cannot read {directory}: {error.strerror or error}", "choose another directory") from error
-    if occupied:
-        raise UserError(f"{directory} is not empty", "resume it with --resume, or choose another run directory")
-
-
-@contextmanager
-def _locked(directory: Path) -> Generator[None]:
-    """Hold the run directory against other processes; the lock ends with the process, however it ends."""
-    try:
-        file = open(directory / LOCK, "a")  # noqa: SIM115 - closed below, and its errors are not those of the run
-    except OSError as error:
-        raise _unwritable(directory / LOCK, error) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{directory} is in use by another process", "wait for it, or stop it first") from error
-        except OSError as error:
-            raise UserError(
-                f"cannot lock {directory}: {error.strerror or error}", "choose a directory on a local disk"
-            ) from error
-        yield
-
-
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"cannot write {path}: {error.strerror or error}", "free disk space or mend the permissions, then --resume"
-    )
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file as a whole, or leave it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
 class _Driver:
     """One run, new or resumed."""
 
@@ -243,18 +199,23 @@ class _Driver:
         self.settings = [{"lr": lr, "weight_decay": config.evaluation.weight_decay} for lr in _rates(config)]
         if not any(h.name == "weight_decay" for h in start.hypers):
             self.settings = [{"lr": lr} for lr in _rates(config)]
+        evaluation, economy = config.evaluation, config.economy
+        self.judge = Judge(evaluator, self.settings, evaluation.seeds, economy, evaluation.widen)
         for batch, new in archive.batches():
+            self._remember(batch)
             self.evolution.replay(batch, new)
         self.began = time.monotonic()
         self.before = sum(archive.seconds())
         self.generated_before = self.evolution.counts.generated
         self.evaluated_before = self.evolution.counts.evaluated
+        self.trainings = self.trainings_before = archive.trainings()
         self.best_written: float | None = None
+        self.front_written = -1
 
     def run(self) -> SearchResult:
         """All batches that the budget allows, then the selection."""
         if not (self.directory / CONFIG).is_file():
-            _write(self.directory / CONFIG, to_toml(self.config))
+            write(self.directory / CONFIG, to_toml(self.config))
         self._write_best()
         while not self._done():
             self._batch()
@@ -279,13 +240,21 @@ class _Driver:
     def _seconds(self) -> float:
         return self.before + time.monotonic() - self.began
 
+    def _remember(self, batch: Batch) -> None:
+        """Take over the trainings of a batch that the archive has, where later ones depend on them."""
+        if self.config.economy.hurdle:
+            for p in batch.new:
+                self.judge.remember(self.archive.trials(p.hash, "search"))
+
     def _batch(self) -> None:
         t0 = time.monotonic()
         batch = self.evolution.ask()
         t1 = time.monotonic()
-        trials = self._train([p.rule for p in batch.new], self.config.evaluation.seeds)
-        by_hash = {p.hash: t for p, t in zip(batch.new, trials, strict=True)}
-        scores = {h: score(t) for h, t in by_hash.items()}
+        best = self.evolution.best
+        incumbent = self.archive.trials(best.hash, "search") if best and self.config.economy.race else []
+        rules = [strip(p.rule) if self.config.economy.strip else p.rule for p in batch.new]
+        verdicts = dict(zip((p.hash for p in batch.new), self.judge.judge(rules, incumbent), strict=True))
+        scores = {h: v.score for h, v in verdicts.items()}
         if batch.number == 0 and scores[batch.new[0].hash].status != "ok":
             failure = scores[batch.new[0].hash]
             raise UserError(
@@ -293,24 +262,25 @@ class _Driver:
                 "choose other learning rates, more steps or another rule",
             )
         timing = (t1 - t0, time.monotonic() - t1, datetime.now(UTC).isoformat(timespec="seconds"))
+        trials = {h: v.trials for h, v in verdicts.items()}
         known = ChainMap(scores, self.evolution.scores)
-        self.archive.record(batch, known, by_hash, self.evaluator.version, timing)
+        self.archive.record(batch, known, trials, self.evaluator.version, timing)
+        self.trainings += sum(map(len, trials.values()))
         self.evolution.tell(batch, [scores[p.hash] for p in batch.new])
         self._write_best()
-
-    def _train(self, rules: Sequence[Rule], seeds: Sequence[int]) -> Sequence[Sequence[Trial]]:
-        return self.evaluator.evaluate(rules, self.settings, seeds) if rules else []
 
     def _write_best(self) -> None:
         best, best_score = self.evolution.best, self.evolution.best_score
         if best is not None and best_score.loss != self.best_written:
-            _write(self.directory / BEST, tidy(best.rule).text)
+            write(self.directory / BEST, tidy(best.rule).text)
             self.best_written = best_score.loss
+        if self.evolution.front.changes not in (0, self.front_written):
+            write(self.directory / FRONT, self.evolution.front.csv())
+            self.front_written = self.evolution.front.changes
 
     def progress(self, stage: str = "search") -> Progress:
         """Where the search stands."""
         counts, evolution = self.evolution.counts, self.evolution
-        per_candidate = len(self.settings) * len(self.config.evaluation.seeds)
         seconds = self._seconds()
         start = evolution.scores.get(canonical_hash(evolution.start))
         return Progress(
@@ -319,17 +289,22 @@ class _Driver:
             evaluated=counts.evaluated,
             target=self.config.budget.evaluations,
             cache_hits=counts.cache_hits,
+            fingerprint_hits=counts.fingerprint_hits,
+            vetoed=counts.vetoed,
+            stopped=counts.stopped,
+            dead_statements=counts.dead_statements / max(1, counts.statements),
+            restarts=counts.restarts,
             diverged=counts.diverged,
             failed=counts.failed,
             invalid=counts.invalid,
             best_loss=evolution.best_score.loss,
             best_text=tidy(evolution.best.rule).text if evolution.best else "",
             start_loss=start.loss if start else float("inf"),
-            trainings=counts.evaluated * per_candidate,
+            trainings=self.trainings,
             seconds=seconds,
             session_seconds=time.monotonic() - self.began,
             session_generated=counts.generated - self.generated_before,
-            session_trainings=(counts.evaluated - self.evaluated_before) * per_candidate,
+            session_trainings=self.trainings - self.trainings_before,
             remaining=self._remaining(),
             exhausted=evolution.exhausted,
             stage=stage,
@@ -354,10 +329,12 @@ class _Driver:
             candidates.append((0, canonical_hash(start), start))
         fit = {i for i, _, _ in candidates if i != 0 or not zero_gradient_problem(start)} or {0}
         if stored is None:
-            trials = self._train([r for _, _, r in candidates], self.config.selection.seeds)
-            by_hash: Mapping[str, Sequence[Trial]] = {h: t for (_, h, _), t in zip(candidates, trials, strict=True)}
-            self.archive.record_trainings("selection", by_hash, self.evaluator.version)
-        scores = {i: score(self._selection_trials(h)) for i, h, _ in candidates}
+            evaluation, selection = self.config.evaluation, self.config.selection
+            judge = Judge(self.evaluator, self.settings, selection.seeds, Economy(), evaluation.widen)
+            verdicts = judge.judge([r for _, _, r in candidates])
+            trials = {h: v.trials for (_, h, _), v in zip(candidates, verdicts, strict=True)}
+            self.archive.record_trainings("selection", trials, self.evaluator.version)
+        scores = {i: score(self.archive.trials(h, "selection")) for i, h, _ in candidates}
         index = min(fit, key=lambda i: (scores[i].loss, i))
         if stored is None:
             self.archive.set_meta({"winner": str(index)})
@@ -374,9 +351,6 @@ class _Driver:
             if len(out) == wanted:
                 break
         return out
-
-    def _selection_trials(self, digest: str) -> list[Trial]:
-        return [*self.archive.trials(digest, "selection")]
 
 
 def _rates(config: SearchConfig) -> tuple[float, ...]:

@@ -10,7 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from evoptim.dsl import parse
-from evoptim.search import Archive, score, stored_run, tidy, winner_rule
+from evoptim.search import Archive, SearchConfig, score, stored_run, strip, tidy, winner_rule
+
+SAMPLE = 1000
+"""Programs, evenly spaced, whose dead statements are counted."""
 
 
 def summarize(directory: Path) -> dict[str, Any]:
@@ -34,6 +37,7 @@ def summarize(directory: Path) -> dict[str, Any]:
             "evaluator": version,
             "budget": config.budget.evaluations,
             "counts": counts,
+            "savings": _savings(archive, config),
             "seconds": {"propose": round(propose, 3), "train": round(train, 3)},
             "improvements": [{"evaluated": n, "loss": loss} for n, loss in archive.progress()],
             "winner": None if index is None else _program(archive, config, index),
@@ -41,7 +45,24 @@ def summarize(directory: Path) -> dict[str, Any]:
         }
 
 
-def _program(archive: Archive, config: Any, index: int) -> dict[str, Any]:
+def _savings(archive: Archive, config: SearchConfig) -> dict[str, float]:
+    """What was not trained: the share of dead statements, and trainings made of those that all programs would need.
+
+    Learning rates beyond the edge of the grid count as made, so the first number may be the larger one.
+    """
+    evaluation = config.evaluation
+    rules = [parse(text) for text in archive.sample(SAMPLE)]
+    statements = sum(sum(1 for _ in r.assigns()) for r in rules)
+    live = sum(sum(1 for _ in strip(r).assigns()) for r in rules)
+    full = archive.counts()["evaluated"] * len(evaluation.learning_rates) * len(evaluation.seeds)
+    return {
+        "dead_statements": round(1 - live / max(1, statements), 4),
+        "trainings": archive.trainings(),
+        "trainings_without_stops": full,
+    }
+
+
+def _program(archive: Archive, config: SearchConfig, index: int) -> dict[str, Any]:
     rule = winner_rule(archive, config, index)
     lineage = archive.lineage(index)
     hashes = [archive.program(i)[1] for i, _, _, _ in lineage]
@@ -77,6 +98,7 @@ def render(summary: dict[str, Any], console: Console) -> None:
         f"{counts['failed']} failed, {counts['invalid']} invalid draws",
         soft_wrap=True,
     )
+    console.print(_spared(counts, summary["savings"]), soft_wrap=True)
     console.print(f"{seconds['train']:.1f} s training, {seconds['propose']:.1f} s proposing\n")
     _improvements(summary["improvements"], console)
     if winner is None:
@@ -87,6 +109,15 @@ def render(summary: dict[str, Any], console: Console) -> None:
     if winner["selection_loss"] is not None:
         console.print(f"loss in the search {winner['loss']:.4f}, on fresh seeds {winner['selection_loss']:.4f}\n")
     _lineage(winner, console)
+
+
+def _spared(counts: dict[str, int], savings: dict[str, float]) -> str:
+    """What the economies have spared."""
+    return (
+        f"spared: {savings['dead_statements']:.0%} of all statements (dead), {counts['duplicates']} programs by hash, "
+        f"{counts['fingerprints']} by fingerprint, {counts['vetoed']} by veto; {counts['stopped']} stopped early; "
+        f"{savings['trainings']} trainings made, {savings['trainings_without_stops']} without stops and wider grids"
+    )
 
 
 def _improvements(rows: list[dict[str, Any]], console: Console) -> None:

@@ -91,9 +91,15 @@ def progress_json(p: Progress) -> dict[str, Any]:
 def _line(p: Progress) -> str:
     return (
         f"{p.evaluated}/{p.target} evaluated, {p.generated} generated, {p.cache_hits} cache hits, "
-        f"{p.diverged} diverged, best {p.best_loss:.4f} (start {p.start_loss:.4f}), "
+        f"{_spared(p)}{p.diverged} diverged, best {p.best_loss:.4f} (start {p.start_loss:.4f}), "
         f"{_rate(p.session_trainings, p)} trainings/s, {_left(p)} left"
     )
+
+
+def _spared(p: Progress) -> str:
+    """What the economies that are on have done so far."""
+    counts = {"alike": p.fingerprint_hits, "vetoed": p.vetoed, "stopped": p.stopped, "restarts": p.restarts}
+    return "".join(f"{n} {what}, " for what, n in counts.items() if n)
 
 
 def _rate(count: int, p: Progress) -> str:
@@ -115,6 +121,8 @@ def _panel(p: Progress) -> Group:
     share = f"{p.cache_hits} ({p.cache_hits / max(1, p.generated):.0%})"
     table.add_row("generated", str(p.generated), "distinct", str(p.distinct), "evaluated", f"{p.evaluated}/{p.target}")
     table.add_row("cache hits", share, "diverged", str(p.diverged), "failed", str(p.failed))
+    table.add_row("alike", str(p.fingerprint_hits), "vetoed", str(p.vetoed), "stopped", str(p.stopped))
+    table.add_row("dead code", f"{p.dead_statements:.0%}", "invalid", str(p.invalid), "restarts", str(p.restarts))
     table.add_row(
         "programs/s",
         _rate(p.session_generated, p),

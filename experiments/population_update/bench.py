@@ -30,9 +30,9 @@ from evoptim.dsl import Rule, canonical_hash, canonicalize, load
 from evoptim.runtime.machine import Machine
 from evoptim.runtime.machines import Machines
 from evoptim.runtime.schedules import constant
+from evoptim.search import flatten, mutate
 from evoptim.search.config import Mutation
 from evoptim.search.frame import into_frame
-from evoptim.search.mutate import flatten, mutate
 
 LAYOUT = ((32, 64), (32,), (10, 32))
 SIZE = sum(int(np.prod(s)) for s in LAYOUT)

@@ -33,6 +33,8 @@ from evoptim.dsl import (
     canonical_hash,
     canonicalize,
     check,
+    hash_and_live,
+    live_names,
     load,
     name,
     parse,
@@ -418,3 +420,8 @@ def test_folded_constants_are_what_the_operations_give(a: float, b: float) -> No
             node = simplify(op.name, tuple(Node("const", value=float(at[n])) for n in op.args))
             plain = Node(op.name, tuple(map(name, op.args)))
             assert same_bits(value(node, at), value(plain, at)), (op.name, a, b)
+
+
+@given(rules())
+def test_hash_and_live_names_come_together(rule: Rule) -> None:
+    assert hash_and_live(rule) == (canonical_hash(rule), live_names(rule))

@@ -170,13 +170,17 @@ def test_a_search_from_file_to_export(tmp_path: Path) -> None:
     assert "9/9 evaluated" in done.stdout
     (directory,) = (tmp_path / "runs").iterdir()
     assert directory.name.endswith("-small")
-    assert {"archive.sqlite", "search.toml", "best.rule"} <= {p.name for p in directory.iterdir()}
+    assert {"archive.sqlite", "search.toml", "best.rule", "pareto.csv"} <= {p.name for p in directory.iterdir()}
     report = as_json("report", str(directory))
     assert report["finished"] is True
     assert report["counts"]["evaluated"] == 9
     assert report["winner"]["lineage"][0]["mutation"] == "start"
     assert report["winner"]["text"] in done.stdout
-    assert run("report", str(directory)).returncode == 0
+    assert 0 <= report["savings"]["dead_statements"] < 1
+    assert report["savings"]["trainings"] == report["savings"]["trainings_without_stops"] > 0
+    shown = run("report", str(directory))
+    assert shown.returncode == 0
+    assert f"{report['counts']['duplicates']} programs by hash" in shown.stdout
     assert run("export", f"{directory}#best", "-o", "found.py", folder=tmp_path).returncode == 0
     assert parse(run("show", f"{directory}#0").stdout).name == "found"
     for bad, message in (("#99999", "no program 99999"), ("#x", "'x' names no program")):
@@ -196,6 +200,21 @@ def test_a_search_told_in_json_lines(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines[-1]["winner"]["text"].startswith("def found(")
     assert lines[-2]["evaluated"] == 9
+
+
+def test_what_is_spared_is_told(tmp_path: Path) -> None:
+    economy = "[economy]\nfingerprint = true\nvetoes = true\nhurdle = 0.3\nhurdle_window = 6\n"
+    text = SEARCH.replace("evaluations = 9", "evaluations = 30") + economy
+    (tmp_path / "s.toml").write_text(text)
+    done = run("search", "s.toml", "-o", "run", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = as_json("report", str(tmp_path / "run"))
+    counts, savings = report["counts"], report["savings"]
+    line = done.stdout.split("30/30 evaluated")[1].splitlines()[0]
+    for key, what in (("fingerprints", "alike"), ("vetoed", "vetoed"), ("stopped", "stopped")):
+        assert (f", {counts[key]} {what}, " in line) == (counts[key] > 0)
+    assert counts["vetoed"] > 0
+    assert savings["trainings"] <= savings["trainings_without_stops"] - 2 * counts["stopped"]
 
 
 def test_compare_in_json() -> None:

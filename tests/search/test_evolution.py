@@ -24,8 +24,8 @@ from evoptim.search import (
 )
 from evoptim.search import evolution as evolving
 from evoptim.search.archive import StoredTrial
-from evoptim.search.evolution import Individual
 from evoptim.search.loop import start_program
+from evoptim.search.population import Individual
 
 OK = Score("ok", 0.5, {"lr": 0.1})
 
@@ -119,7 +119,7 @@ def test_a_large_tournament_picks_the_best_and_the_younger_of_equals() -> None:
 def test_a_tournament_of_two_prefers_the_better() -> None:
     evolution = begin(small(population={"size": 20}))
     evolution.members.extend(Individual(i, evolution.start, i / 20) for i in range(20))
-    ranks = [evolution._tournament(Random(i)).index for i in range(4000)]
+    ranks = [evolution.population.parent(Random(i), i).index for i in range(4000)]
     for place in (0, 10, 19):
         share = ((20 - place) ** 2 - (19 - place) ** 2) / 400  # the smaller of two drawn with replacement
         assert abs(ranks.count(place) - 4000 * share) < 4 * (4000 * share * (1 - share)) ** 0.5

@@ -239,7 +239,6 @@ def test_a_rule_without_lr_is_refused() -> None:
 
 
 NOT_FRAMED = {
-    "other hyperparameters": load("adamw").text,
     "branches": """
 def r(w, g, *, lr=0.1, weight_decay=0.0):
     if matrix:
@@ -290,6 +289,14 @@ def r(w, g, m, *, lr=0.1, weight_decay=0.0):
     return w, lr * g
 """,
 }
+
+
+def test_other_hyperparameters_belong_to_the_genome() -> None:
+    """A constant may become one; `tidy` keeps those that matter."""
+    assert is_framed(load("adamw"))
+    rule = tidy(load("adamw"))
+    assert [h.name for h in rule.hypers] == ["lr", "weight_decay", "beta1", "beta2", "eps"]
+    assert is_framed(rule)
 
 
 @pytest.mark.parametrize("case", NOT_FRAMED)

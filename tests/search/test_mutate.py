@@ -23,7 +23,8 @@ from evoptim.search import flatten, into_frame, is_framed, mutate
 from evoptim.search.config import Mutation
 from evoptim.search.frame import FRAME, OUTSIDE, with_buffers
 from evoptim.search.loop import start_program
-from evoptim.search.mutate import SEARCH_OPS, Child, NoMutation
+from evoptim.search.mutate import Child, NoMutation
+from evoptim.search.mutations import SEARCH_OPS
 
 FRAMED = ("adamw", "lion", "sgd", "adan")
 FREE = ("adamw", "adafactor", "adafactor_paper", "rmsprop")

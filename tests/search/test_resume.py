@@ -84,9 +84,9 @@ def half(tmp_path: Path) -> Path:
 # --- killed ---------------------------------------------------------------------------------------------
 
 STAGES: dict[str, tuple[tuple[str, ...], int, int]] = {
-    "starting": (("_locked",), 1, 500),
-    "proposing": (("_next", "_child"), 2, 15_000),
-    "training": (("evaluate", "_gradients"), 2, 4_000),
+    "starting": (("locked",), 1, 500),
+    "proposing": (("_next", "_child"), 2, 4_000),
+    "training": (("evaluate", "train_population"), 2, 1_000),
     "writing": (("record", "_insert", "_write_best"), 2, 150),
     "selecting": (("_select", "record_trainings", "set_meta"), 1, 400),
 }
@@ -144,7 +144,7 @@ def test_killed_at_every_point_of_the_start(toml: Path, tmp_path: Path) -> None:
     ends = Counter[int]()
     for count in range(1, 500, 25):
         run = tmp_path / str(count)
-        finish(searcher(toml, run, "_locked", "1", str(count)), (-signal.SIGKILL,))
+        finish(searcher(toml, run, "locked", "1", str(count)), (-signal.SIGKILL,))
         code, told = finish(searcher(toml, run, "_next", "1", "1"), (-signal.SIGKILL, 2))
         assert code != 2 or ("stopped before it began" in told and "delete" in told)
         ends[code] += 1
@@ -152,7 +152,7 @@ def test_killed_at_every_point_of_the_start(toml: Path, tmp_path: Path) -> None:
 
 
 def test_a_start_killed_before_its_archive_is_begun_again(toml: Path, tmp_path: Path) -> None:
-    finish(searcher(toml, tmp_path / "run", "_locked", "1", "1"), (-signal.SIGKILL,))
+    finish(searcher(toml, tmp_path / "run", "locked", "1", "1"), (-signal.SIGKILL,))
     assert not (tmp_path / "run" / "archive.sqlite").exists()
     finish(searcher(toml, tmp_path / "run", "_next", "1", "1"), (-signal.SIGKILL,))
     with Archive(tmp_path / "run" / "archive.sqlite", create=False) as archive:
