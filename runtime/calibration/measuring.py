@@ -1,0 +1,67 @@
+"""Measuring a task: every baseline at the task's own length, and AdamW at shorter and longer ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from evoptim.dsl import UserError
+
+from ..task import Task
+from .record import Calibration, Provenance
+from .tuning import BASELINES, Baseline, tune
+
+HORIZONS = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0)
+"""Lengths of the envelope's trainings, in the task's own."""
+
+
+def calibrate(
+    task: Task, *, horizons: Sequence[float] = HORIZONS, command: str, known: Calibration | None = None
+) -> Iterator[Calibration]:
+    """Tune and train the baselines on a task, the shortest trainings first.
+
+    Args:
+        task: The task, on the CPU in float32.
+        horizons: Lengths of AdamW's trainings in multiples of the task's own, which is always among them.
+        command: What was typed, to be kept with the result.
+        known: What an earlier run has measured, to be gone on from.
+
+    Yields:
+        The calibration so far, after each result; nothing where all of them are known.
+
+    Raises:
+        UserError: What is known was measured on other data, seeds or versions.
+    """
+    fresh = Provenance.here(command, 0.0)
+    so_far = known or _empty(task, fresh)
+    if so_far.sha256 != task.sha256 or so_far.provenance.conditions != fresh.conditions:
+        raise UserError(f"{task.name} was measured under other conditions than today's", "measure all of it anew")
+    measured = {(r.rule, r.steps) for r in so_far.results}
+    for baseline, steps in _plan(task, horizons):
+        if (baseline.rule, steps) in measured:
+            continue
+        start = time.perf_counter()
+        results = (*so_far.results, tune(baseline, task, steps))
+        seconds = so_far.provenance.seconds + time.perf_counter() - start
+        so_far = replace(so_far, results=results, provenance=Provenance.here(command, seconds))
+        yield so_far
+
+
+def _empty(task: Task, provenance: Provenance) -> Calibration:
+    return Calibration(
+        task=task.name,
+        sha256=task.sha256,
+        steps=task.steps,
+        batch_size=task.batch_size,
+        results=(),
+        provenance=provenance,
+    )
+
+
+def _plan(task: Task, horizons: Sequence[float]) -> list[tuple[Baseline, int]]:
+    """What is measured for how many steps."""
+    adamw, *others = BASELINES
+    lengths = {task.steps, *(max(1, round(task.steps * h)) for h in horizons)}
+    plan = [(adamw, steps) for steps in lengths] + [(other, task.steps) for other in others]
+    return sorted(plan, key=lambda entry: entry[1])
