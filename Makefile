@@ -34,6 +34,7 @@ bench: .venv/ready ## measured comparisons, each with its rival in the same run
 	$(BIN)/python experiments/language_speed/bench.py
 	$(BIN)/python experiments/optimizer_step/bench.py
 	$(BIN)/python experiments/population_update/bench.py
+	$(BIN)/python experiments/population_training/bench.py
 	$(BIN)/python experiments/search_throughput/bench.py
 
 clean: ## remove what make has made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,19 +13,23 @@ from evoptim.dsl import Rule
 from .population import PopulationResult, train_population
 from .tasks import get_task
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 """Raised whenever a change of the trainer changes results."""
+
+AT_ONCE = 384
+"""Replicas that `PopulationEvaluator.stream` trains together: more of them are no faster."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """One training: the setting and seed, and how it ended."""
+    """One training: the setting and seed, how it ended, and its part of the time in seconds."""
 
     setting: Mapping[str, float]
     seed: int
     status: str
     loss: float
     reason: str = ""
+    cost: float = 0.0
 
 
 class PopulationEvaluator:
@@ -37,11 +41,26 @@ class PopulationEvaluator:
         batch_size: Examples per update.
         schedule: Learning-rate schedule.
         device: Where to train.
+        threads: As in `train_population`, and the next two as well.
+        memory: Bytes.
+        time_limit: Seconds of a batch.
     """
 
-    def __init__(self, task: str, steps: int, batch_size: int, schedule: str = "linear", device: str = "cpu") -> None:
+    def __init__(
+        self,
+        task: str,
+        steps: int,
+        batch_size: int,
+        schedule: str = "linear",
+        device: str = "cpu",
+        *,
+        threads: int = 1,
+        memory: int | None = None,
+        time_limit: float = math.inf,
+    ) -> None:
         self.task = get_task(task, device)
         self.steps, self.batch_size, self.schedule = steps, batch_size, schedule
+        self.threads, self.memory, self.time_limit = threads, memory, time_limit
 
     @property
     def version(self) -> str:
@@ -61,18 +80,43 @@ class PopulationEvaluator:
                 reason = f"{type(error).__name__}: {error}"[:500]
                 return [[TrialResult(dict(s), seed, "error", math.inf, reason) for s in settings for seed in seeds]]
             return [trials for rule in rules for trials in self.evaluate([rule], settings, seeds)]
-        return [
-            [
-                TrialResult(dict(s), seed, str(result.status[i, j, k]), float(result.val_loss[i, j, k]))
-                for j, s in enumerate(settings)
-                for k, seed in enumerate(seeds)
-            ]
-            for i in range(len(rules))
-        ]
+        return [_trials(result, i, settings, seeds) for i in range(len(rules))]
+
+    def stream(
+        self, rules: Sequence[Rule], settings: Sequence[Mapping[str, float]], seeds: Sequence[int]
+    ) -> Generator[list[TrialResult]]:
+        """The same, rule by rule and in their order, as soon as the batch that a rule is in has been trained."""
+        size = max(1, AT_ONCE // max(1, len(settings) * len(seeds)))
+        for first in range(0, len(rules), size):
+            yield from self.evaluate(rules[first : first + size], settings, seeds)
 
     def _train(
         self, rules: Sequence[Rule], settings: Sequence[Mapping[str, float]], seeds: Sequence[int]
     ) -> PopulationResult:
         return train_population(
-            rules, self.task, settings, seeds, self.steps, batch_size=self.batch_size, schedule=self.schedule
+            rules,
+            self.task,
+            settings,
+            seeds,
+            self.steps,
+            batch_size=self.batch_size,
+            schedule=self.schedule,
+            threads=self.threads,
+            memory=self.memory,
+            time_limit=self.time_limit,
         )
+
+
+def _trials(
+    result: PopulationResult, rule: int, settings: Sequence[Mapping[str, float]], seeds: Sequence[int]
+) -> list[TrialResult]:
+    """The trials of one rule, setting by setting and seed by seed."""
+    out: list[TrialResult] = []
+    for j, setting in enumerate(settings):
+        for k, seed in enumerate(seeds):
+            at = (rule, j, k)
+            status = str(result.status[at])
+            reason = "the batch's time was over" if status == "timeout" else ""
+            loss, cost = float(result.val_loss[at]), float(result.cost[at])
+            out.append(TrialResult(dict(setting), seed, status, loss, reason, cost))
+    return out

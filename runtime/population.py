@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.func import grad_and_value, vmap
 
 from evoptim.dsl import Rule, UserError
 
-from .machines import Machines
+from .gradients import Gradients, working
+from .memory import plan_memory
 from .schedules import get_schedule
-from .task import Batch, Task
+from .task import Task
 from .tasks import get_task
+from .training import Outcome, Regime, Start, Training
 
-CHUNK = 96
-"""Replicas differentiated in one call: their activations stay in cache."""
-
-OK, DIVERGED = "ok", "diverged"
+HOPELESS = 1000.0
+"""How many times its first loss (taken as 1 if it is less) a replica's loss may be."""
 
 
 @dataclass(frozen=True, slots=True)
 class PopulationResult:
     """What a population reached; arrays are indexed ``[rule, setting, seed]``.
 
-    ``val_loss`` is infinite where a replica diverged. ``curve`` has one more axis: the mean training loss of each
-    interval between checks (NaN after divergence). ``status`` is ``"ok"`` or ``"diverged"``.
+    ``val_loss`` is infinite unless ``status`` is ``"ok"``; otherwise that is ``"diverged"`` or ``"timeout"``. ``curve``
+    has one more axis: the mean training loss of each interval between checks (NaN after a replica's end). ``cost`` is
+    each replica's part of ``seconds``, by its steps; ``batches`` are the parts that were trained one after another
+    because memory held no more.
     """
 
     val_loss: NDArray[np.float64]
     curve: NDArray[np.float64]
     status: NDArray[np.str_]
+    cost: NDArray[np.float64]
     seconds: float
     steps: int
+    batches: int
 
 
 def train_population(
@@ -56,12 +57,18 @@ def train_population(
     dtype: torch.dtype = torch.float32,
     check_every: int = 10,
     threads: int = 1,
+    memory: int | None = None,
+    time_limit: float = math.inf,
+    hopeless: float = HOPELESS,
 ) -> PopulationResult:
     """Train every rule with every setting on every seed, side by side.
 
     All replicas of one seed start from the same parameters and see the same batches, so differences between
-    rules are paired. A replica whose loss is no longer finite is taken out at the next check; it cannot
-    influence its neighbours.
+    rules are paired. A replica whose loss is no longer finite, or hopeless, is taken out at the next check.
+
+    On the CPU what comes out for a replica is the same, to the bit, whatever others are trained with it, however memory
+    splits them, and with any number of threads. Models other than perceptrons have this with batch sizes that are
+    multiples of 16, as those of the tasks are; with others MKL may round by where in memory a replica lies.
 
     Args:
         rules: Valid rules.
@@ -75,55 +82,46 @@ def train_population(
         device: Where to train.
         dtype: The parameters' type: float32 or float64.
         check_every: Steps between checks for divergence, and points of the curve.
-        threads: Threads on the CPU, of torch and of the updates. One by default: torch's operations are small, and two
-            threads that wait for each other lose far more on a machine with other work than they gain on an idle one.
+        threads: Threads on the CPU that share forward and backward passes. One by default: on a machine with other
+            work a second one gains nothing, and on an idle one it takes a fifth of the time away.
+        memory: Bytes that the population may take; by default half of what is available on the device. Replicas that
+            do not fit together are trained one batch after another.
+        time_limit: Seconds of a batch. Replicas that are not at their end by then have the status ``"timeout"``.
+        hopeless: A replica has diverged when its mean loss between two checks is more than so many times its first
+            loss, which counts as 1 if it is less.
 
     Returns:
-        Validation losses, training curves and statuses by ``[rule, setting, seed]``.
+        Validation losses, training curves, statuses and costs by ``[rule, setting, seed]``.
 
     Raises:
-        UserError: An argument is empty, out of range or unknown.
+        UserError: An argument is empty, out of range or unknown, or two replicas need more memory than there may be.
     """
     problem = get_task(task, device, dtype) if isinstance(task, str) else task
-    _validate(rules, settings, seeds, steps, check_every)
-    start = time.perf_counter()
-    with _torch_threads(threads):
-        run = _Run(problem, rules, settings, seeds, steps, batch_size or problem.batch_size, schedule, threads)
-        curve = run.train(check_every)
-        val_loss = run.validate()
-    shape = (len(rules), len(settings), len(seeds))
-    status = np.where(np.isfinite(val_loss), OK, DIVERGED)
-    return PopulationResult(
-        val_loss=val_loss.reshape(shape),
-        curve=curve.reshape(*shape, -1),
-        status=status.reshape(shape),
-        seconds=time.perf_counter() - start,
+    _validate(rules, settings, seeds)
+    for name, value in {"steps": steps, "check_every": check_every, "threads": threads}.items():
+        if value < 1:
+            raise UserError(f"{name}={value}", f"{name} must be 1 or more")
+    for name, value in {"time_limit": time_limit, "hopeless": hopeless}.items():
+        if not value > 0:
+            raise UserError(f"{name}={value}", f"{name} must be more than 0")
+    regime = Regime(
+        task=problem,
+        seeds=seeds,
         steps=steps,
+        batch_size=batch_size or problem.batch_size,
+        schedule=get_schedule(schedule),
+        check_every=check_every,
+        threads=threads,
+        hopeless=hopeless,
+        time_limit=time_limit,
     )
+    return _Population(regime, rules, settings).train(memory)
 
 
-@contextmanager
-def _torch_threads(count: int) -> Generator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _validate(
-    rules: Sequence[Rule],
-    settings: Sequence[Mapping[str, float]],
-    seeds: Sequence[int],
-    steps: int,
-    check_every: int,
-) -> None:
+def _validate(rules: Sequence[Rule], settings: Sequence[Mapping[str, float]], seeds: Sequence[int]) -> None:
     for what, value in (("rules", rules), ("settings", settings), ("seeds", seeds)):
         if len(value) == 0:
             raise UserError(f"no {what} to train", f"give at least one of {what}")
-    if steps < 1 or check_every < 1:
-        raise UserError(f"steps={steps}, check_every={check_every}", "both must be 1 or more")
     for rule in rules:
         known = set(rule.defaults)
         if "lr" not in known:
@@ -137,109 +135,88 @@ def _validate(
                 )
 
 
-class _Run:
-    """One population in training. Replicas are ordered rule by rule, then setting, then seed."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some rules, and some trials (settings x seeds) of each of them."""
 
-    def __init__(
-        self,
-        task: Task,
-        rules: Sequence[Rule],
-        settings: Sequence[Mapping[str, float]],
-        seeds: Sequence[int],
-        steps: int,
-        batch_size: int,
-        schedule: str,
-        threads: int,
-    ) -> None:
-        self.task, self.steps = task, steps
-        self.shapes = task.shapes
-        factor = get_schedule(schedule)
-        per_rule = [setting for setting in settings for _ in seeds]
-        self.total = len(rules) * len(per_rule)
-        layout = tuple(self.shapes.values())
-        self.machines = Machines(
-            rules, layout, per_rule, steps, factor, device=task.device, dtype=task.dtype, threads=threads
+    rules: range
+    trials: range
+
+    def split(self, most: int) -> list[_Part]:
+        """Parts of at most so many replicas: whole rules if one fits, else pieces of each rule."""
+        if len(self.trials) <= most:
+            return [_Part(rules, self.trials) for rules in _split(self.rules, most // len(self.trials))]
+        return [_Part(rules, trials) for rules in _split(self.rules, 1) for trials in _split(self.trials, most)]
+
+    def __len__(self) -> int:
+        return len(self.rules) * len(self.trials)
+
+
+def _split(whole: range, size: int) -> list[range]:
+    return [whole[first : first + size] for first in range(0, len(whole), size)]
+
+
+class _Population:
+    """All replicas, trained as many at a time as memory holds."""
+
+    def __init__(self, regime: Regime, rules: Sequence[Rule], settings: Sequence[Mapping[str, float]]) -> None:
+        self.began = time.perf_counter()
+        self.regime, self.rules = regime, rules
+        self.trials = [(setting, seed) for setting in settings for seed in range(len(regime.seeds))]
+        self.shape = (len(rules), len(settings), len(regime.seeds))
+        points = -(-regime.steps // regime.check_every)
+        grid = (len(rules), len(self.trials))
+        self.whole = Outcome(
+            val_loss=np.full(grid, np.inf),
+            curve=np.full((*grid, points), np.nan),
+            status=np.full(grid, "", dtype="<U8"),
+            cost=np.zeros(grid),
         )
-        self.index = np.arange(self.total)  # which replica of the result each row of w is
-        self.seed_of = torch.arange(self.total, device=task.device) % len(seeds)
-        initial = torch.stack([_flatten(task.init(s)) for s in seeds])
-        self.w = initial[self.seed_of].contiguous()
-        self.past: deque[Tensor] = deque(maxlen=task.delay + 1)  # parameters of the latest steps, oldest first
-        self.orders = torch.stack([task.order(s, steps, batch_size) for s in seeds], dim=1)  # [steps, seed, ...]
-        self.gradient = vmap(grad_and_value(task.loss))
-        self.evaluate = vmap(task.loss, in_dims=(0, None))
 
-    def train(self, check_every: int) -> NDArray[np.float64]:
-        """Run all steps; returns the training curve ``[replica, check]``."""
-        checks = -(-self.steps // check_every)
-        curve = np.full((self.total, checks), np.nan)
-        g = torch.empty_like(self.w)
-        window: list[Tensor] = []
-        for k in range(self.steps):
-            if len(self.w) == 0:
-                break
-            window.append(self._gradients(k, g))
-            self.machines.step(self.w, g, k + 1)
-            if (k + 1) % check_every == 0 or k + 1 == self.steps:
-                losses = torch.stack(window).mean(0).double().cpu().numpy()
-                curve[self.index, k // check_every] = losses
-                window = []
-                if not np.isfinite(losses).all():
-                    self._drop(np.isfinite(losses))
-                    g = torch.empty_like(self.w)
-        return curve
+    def train(self, memory: int | None) -> PopulationResult:
+        """Train all of them within so many bytes."""
+        regime, whole = self.regime, _Part(range(len(self.rules)), range(len(self.trials)))
+        threads = regime.threads
+        plan = plan_memory(regime.task, self.rules, len(whole), regime.batch_size, limit=memory, threads=threads)
+        start, batches = Start(regime), 0
+        pending = deque(whole.split(plan.replicas))
+        with working(threads) as work:
+            gradients = Gradients(regime.task, plan.chunk, plan.validation_chunk, work, threads)
+            while pending:
+                part = pending.popleft()
+                try:
+                    self._train(part, start, gradients)
+                    batches += 1
+                except (MemoryError, RuntimeError) as error:
+                    if not _out_of_memory(error) or len(part) == 1:
+                        raise
+                    pending.extendleft(reversed(part.split(-(-len(part) // 2))))  # the plan was wrong
+        return self._result(batches)
 
-    def _gradients(self, k: int, out: Tensor) -> Tensor:
-        """Gradients of step ``k`` into ``out`` [replica, D]; returns the losses [replica]."""
-        losses: list[Tensor] = []
-        w = self._where()
-        for first in range(0, len(self.w), CHUNK):
-            rows = slice(first, first + CHUNK)
-            batch = self.task.batch(self.orders[k][self.seed_of[rows]])
-            grads, loss = self.gradient(_unflatten(w[rows], self.shapes), batch)
-            torch.cat([grads[n].flatten(1) for n in self.shapes], dim=1, out=out[rows])
-            losses.append(loss)
-        return torch.cat(losses)
+    def _train(self, part: _Part, start: Start, gradients: Gradients) -> None:
+        """Train a part; what comes out goes to its place."""
+        rules = [self.rules[i] for i in part.rules]
+        trials = [self.trials[i] for i in part.trials]
+        outcome = Training(self.regime, start, rules, trials, gradients).run()
+        at = (slice(part.rules.start, part.rules.stop), slice(part.trials.start, part.trials.stop))
+        size = (len(rules), len(trials))
+        self.whole.val_loss[at] = outcome.val_loss.reshape(size)
+        self.whole.curve[at] = outcome.curve.reshape(*size, -1)
+        self.whole.status[at] = outcome.status.reshape(size)
+        self.whole.cost[at] = outcome.cost.reshape(size)
 
-    def _where(self) -> Tensor:
-        """The parameters at which this step's gradients are taken: the present ones but for tasks with a delay."""
-        if not self.task.delay:
-            return self.w
-        self.past.append(self.w.clone())
-        return self.past[0]
-
-    def _drop(self, alive: NDArray[np.bool_]) -> None:
-        """Take diverged replicas out and close the gaps."""
-        self.machines.keep(alive)
-        rows = torch.from_numpy(np.flatnonzero(alive)).to(self.w.device)
-        self.index = self.index[alive]
-        self.w, self.seed_of = self.w[rows], self.seed_of[rows]
-        self.past = deque((w[rows] for w in self.past), maxlen=self.past.maxlen)
-
-    def validate(self) -> NDArray[np.float64]:
-        """Validation loss per replica, infinite for those that diverged."""
-        out = np.full(self.total, np.inf)
-        batch: Batch = self.task.validation()
-        losses = [
-            self.evaluate(_unflatten(self.w[first : first + CHUNK], self.shapes), batch)
-            for first in range(0, len(self.w), CHUNK)
-        ]
-        if losses:
-            values = torch.cat(losses).double().cpu().numpy()
-            out[self.index] = np.where(np.isfinite(values), values, np.inf)
-        return out
+    def _result(self, batches: int) -> PopulationResult:
+        return PopulationResult(
+            val_loss=self.whole.val_loss.reshape(self.shape),
+            curve=self.whole.curve.reshape(*self.shape, -1),
+            status=self.whole.status.reshape(self.shape),
+            cost=self.whole.cost.reshape(self.shape),
+            seconds=time.perf_counter() - self.began,
+            steps=self.regime.steps,
+            batches=batches,
+        )
 
 
-def _flatten(params: Mapping[str, Tensor]) -> Tensor:
-    return torch.cat([p.flatten() for p in params.values()])
-
-
-def _unflatten(w: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Views of ``w`` [replica, D] by parameter name, each ``[replica, *shape]``."""
-    out: dict[str, Tensor] = {}
-    offset = 0
-    for name, shape in shapes.items():
-        size = int(np.prod(shape))
-        out[name] = w[:, offset : offset + size].view(len(w), *shape)
-        offset += size
-    return out
+def _out_of_memory(error: Exception) -> bool:
+    """Whether an allocation failed: on the CPU torch raises a plain RuntimeError then."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

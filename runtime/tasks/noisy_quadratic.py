@@ -33,7 +33,8 @@ class Quadratic(nn.Module):
 
     def forward(self, noise: Tensor) -> Tensor:
         x = self.x.flatten()
-        return 0.5 * x @ (self.hessian @ x) + noise @ x
+        product = (self.hessian * x).sum(dim=-1)  # unlike @, rounds the same however many replicas are stacked
+        return 0.5 * x @ product + noise @ x
 
 
 class NoisyQuadratic(Task):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -40,13 +42,28 @@ def test_same_losses_as_an_ordinary_module_with_the_compiled_optimizer(
     assert not np.allclose(result.curve[0, 0], result.curve[0, 1])  # the settings really differ
 
 
-def test_rules_in_one_population_equal_rules_alone() -> None:
+@pytest.mark.parametrize("task", ["noisy_quadratic", "digits_mlp", "breast_cancer", "graph_atlas", "rosenbrock"])
+def test_rules_in_one_population_equal_rules_alone_bit_for_bit(task: str) -> None:
     rules = [load(n) for n in ("adamw", "adafactor", "lion", "sgd")]
     settings, seeds = [{"lr": 1e-3}, {"lr": 1e-2}], [0, 1, 2]
-    together = train_population(rules, "noisy_quadratic", settings, seeds, 30, dtype=torch.float64)
+    together = train_population(rules, task, settings, seeds, 20)
     for i, rule in enumerate(rules):
-        alone = train_population([rule], "noisy_quadratic", settings, seeds, 30, dtype=torch.float64)
-        np.testing.assert_allclose(together.val_loss[i], alone.val_loss[0], rtol=1e-12)
+        alone = train_population([rule], task, settings, seeds, 20)
+        assert np.array_equal(together.val_loss[i], alone.val_loss[0])
+        assert np.array_equal(together.curve[i], alone.curve[0])
+    single = train_population([rules[2]], task, settings[1:], seeds[2:], 20)
+    assert np.array_equal(together.curve[2, 1, 2], single.curve[0, 0, 0])
+
+
+@pytest.mark.parametrize("memory", [3_000_000, 6_000_000, 20_000_000])
+def test_memory_and_threads_change_no_result(memory: int) -> None:
+    arguments = ([load("adamw"), DIVERGING, load("sgd")], "digits_mlp", [{"lr": 1e-3}, {"lr": 1e-2}], [0, 1, 2, 3], 15)
+    whole = train_population(*arguments, batch_size=16)
+    split = train_population(*arguments, batch_size=16, memory=memory, threads=2)
+    assert whole.batches == 1
+    assert (split.batches == 1) == (memory > 10_000_000)
+    for field in ("val_loss", "curve", "status"):
+        assert np.array_equal(getattr(whole, field), getattr(split, field), equal_nan=field == "curve")
 
 
 def test_a_diverging_rule_leaves_its_neighbours_alone() -> None:
@@ -57,7 +74,8 @@ def test_a_diverging_rule_leaves_its_neighbours_alone() -> None:
     assert (beside.status[1] == "diverged").all()
     assert np.isinf(beside.val_loss[1]).all()
     assert (beside.status[[0, 2]] == "ok").all()
-    np.testing.assert_allclose(beside.val_loss[[0, 2]], alone.val_loss, rtol=1e-6)
+    assert np.array_equal(beside.val_loss[[0, 2]], alone.val_loss)
+    assert np.array_equal(beside.curve[[0, 2]], alone.curve)
 
 
 def test_rules_that_are_not_compiled_train_beside_those_that_are() -> None:
@@ -79,6 +97,53 @@ def test_only_the_diverged_replicas_of_a_rule_are_taken_out() -> None:
     assert list(result.status[0, 1]) == ["diverged", "diverged"]
     assert np.isfinite(result.curve[0, 0]).all()
     assert np.isnan(result.curve[0, 1, :, -1]).all()
+
+
+def test_half_of_a_population_may_diverge_at_once() -> None:
+    adamw, settings = load("adamw"), [{"lr": 1e-3}, {"lr": 1e-2}]
+    alone = train_population([adamw] * 4, "digits_mlp", settings, [0, 1, 2], 30)
+    mixed = train_population([adamw, DIVERGING] * 4, "digits_mlp", settings, [0, 1, 2], 30)
+    assert list(np.unique(mixed.status[1::2])) == ["diverged"]
+    assert np.array_equal(mixed.curve[::2], alone.curve)
+    assert np.isnan(mixed.curve[1::2, ..., 1:]).all()  # out after the first interval
+    assert (mixed.cost[1::2] < mixed.cost[::2]).all()
+
+
+def test_a_hopeless_loss_is_divergence() -> None:
+    climbing = parse("def climbing(w, g, *, lr=1e-3):\n    return w + lr * g")
+    arguments = ([load("sgd"), climbing], "noisy_quadratic", [{"lr": 0.5}], [0, 1], 40)
+    patient = train_population(*arguments, schedule="constant", hopeless=math.inf)
+    assert (patient.status == "ok").all()
+    assert (patient.val_loss[1] > 1e6).all()
+    strict = train_population(*arguments, schedule="constant")
+    assert list(strict.status[:, 0, 0]) == ["ok", "diverged"]
+    assert np.isinf(strict.val_loss[1]).all()
+    assert np.array_equal(strict.val_loss[0], patient.val_loss[0])
+    kept = ~np.isnan(strict.curve[1, 0, 0])
+    assert 0 < kept.sum() < 4
+    assert np.array_equal(strict.curve[1, 0, 0][kept], patient.curve[1, 0, 0][kept])
+
+
+def test_the_time_of_a_batch_is_limited() -> None:
+    result = train_population(
+        [load("adamw"), DIVERGING], "digits_mlp", [{"lr": 1e-3}], [0, 1], 50_000, batch_size=16, time_limit=0.3
+    )
+    assert list(result.status[:, 0, 0]) == ["timeout", "diverged"]
+    assert np.isinf(result.val_loss).all()
+    assert np.isfinite(result.curve[0, ..., 0]).all()
+    assert np.isnan(result.curve[0, ..., -1]).all()
+
+
+def test_a_run_that_ends_in_time_is_not_late() -> None:
+    arguments = ([load("adamw")], "digits_mlp", [{"lr": 1e-3}], [0], 5)
+    assert train_population(*arguments, time_limit=600.0).status[0, 0, 0] == "ok"
+
+
+def test_costs_add_up_to_less_than_the_seconds() -> None:
+    result = train_population([load("adamw"), load("lion")], "digits_mlp", [{"lr": 1e-3}], [0, 1], 20)
+    assert result.cost.shape == (2, 1, 2)
+    assert (result.cost > 0).all()
+    assert 0.3 * result.seconds < result.cost.sum() <= result.seconds
 
 
 def test_everything_may_diverge() -> None:
@@ -120,6 +185,11 @@ def test_schedule_reaches_lr_and_what_follows_from_it() -> None:
         ({"task": "digit_mlp"}, "did you mean 'digits_mlp'"),
         ({"settings": [{"beta9": 1.0}]}, "no hyperparameter 'beta9'"),
         ({"schedule": "step"}, "no schedule"),
+        ({"check_every": 0}, "check_every=0"),
+        ({"threads": 0}, "threads=0"),
+        ({"time_limit": 0.0}, "time_limit=0.0"),
+        ({"hopeless": float("nan")}, "hopeless=nan"),
+        ({"memory": 1000}, "the fewest replicas"),
     ],
 )
 def test_mistakes_are_told(change: dict[str, object], message: str) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ...task import Batch, Metric
+from ...perceptron import stacked_perceptron
+from ...task import Batch, Metric, Stacked
 from .supervised import Supervised
 
 
@@ -22,7 +23,19 @@ class Regression(Supervised):
     def score(self, model: Callable[..., Tensor], batch: Batch) -> Tensor:
         return 1 - self.objective(model, batch) / batch[-1].var(correction=0)
 
+    def stacked(self) -> Stacked | None:
+        """For perceptrons, unless a subclass has a loss of its own."""
+        common = type(self).objective is Regression.objective
+        return stacked_perceptron(self._skeleton, _squared_error) if common else None
+
     def trivial_loss(self) -> float:
         """Of the mean of the training targets."""
         mean = self._tensors[-1][: self.train_size].double().mean()
         return (self.validation()[-1] - mean).square().mean().item()
+
+
+def _squared_error(outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Losses ``[replica]`` and gradient of outputs ``[replica, 1, batch]``, which are written over."""
+    targets = batch[-1]
+    outputs -= targets[:, None]
+    return outputs.square().mean((1, 2)), outputs.mul_(2 / targets.shape[1])

@@ -1,0 +1,135 @@
+"""Losses and gradients of stacked replicas, a chunk of them at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.func import grad_and_value, vmap
+
+from .task import Batch, Params, Stacked, Task
+
+Map: TypeAlias = Callable[[Callable[[slice], Tensor], Iterable[slice]], Iterable[Tensor]]
+"""What works chunks off: the built-in ``map``, or that of a pool of threads."""
+
+FEWEST = 2
+"""Replicas in a call: of a single one torch makes vectors of matrices, and rounds otherwise."""
+
+
+class Functions:
+    """Stacked losses of a task, with gradients and, on one batch for all, without.
+
+    Args:
+        task: The task; a thread has its own.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.differentiate: Stacked = task.stacked() or vmap(grad_and_value(task.loss))
+        self.evaluate = vmap(task.loss, in_dims=(0, None))
+
+
+class Gradients:
+    """What a task's replicas have for losses and gradients.
+
+    What is computed for a replica depends on no other one: every task's operations keep replicas apart, and no chunk
+    has fewer than `FEWEST`. `train_population` says where this holds to the bit.
+
+    Args:
+        task: The task.
+        chunk: Replicas differentiated in one call, at least `FEWEST`.
+        validation_chunk: The same where only losses are computed, on the validation set.
+        work: What works the chunks off.
+        threads: With how many threads.
+    """
+
+    def __init__(self, task: Task, chunk: int, validation_chunk: int, work: Map = map, threads: int = 1) -> None:
+        self.shapes = task.shapes
+        self.chunk, self.validation_chunk, self.work = chunk, validation_chunk, work
+        self.idle: SimpleQueue[Functions] = SimpleQueue()
+        for _ in range(threads):
+            self.idle.put(Functions(task.duplicate()))
+
+    def __call__(self, w: Tensor, batch: Batch, seed_of: Tensor, out: Tensor) -> Tensor:
+        """Gradients into ``out`` [R, D]; returns the losses [R].
+
+        Args:
+            w: Parameters ``[R, D]``.
+            batch: A batch for each seed, stacked.
+            seed_of: Which of these is each replica's, ``[R]``.
+            out: Where the gradients go.
+        """
+
+        def differentiate(rows: slice) -> Tensor:
+            count = len(w[rows])
+            batches = tuple(b.index_select(0, _padded(seed_of[rows])) for b in batch)
+            params = unflatten(_padded(w[rows]), self.shapes)
+            with self._functions() as functions:
+                gradients, losses = functions.differentiate(params, batches)
+            torch.cat([gradients[n][:count].flatten(1) for n in self.shapes], dim=1, out=out[rows])
+            return losses[:count]
+
+        return torch.cat([*self.work(differentiate, _chunks(len(w), self.chunk))])
+
+    def validate(self, w: Tensor, batch: Batch) -> Tensor:
+        """The losses ``[R]`` of parameters ``w`` [R, D] on one batch for all."""
+
+        def evaluate(rows: slice) -> Tensor:
+            with torch.no_grad(), self._functions() as functions:
+                return functions.evaluate(unflatten(_padded(w[rows]), self.shapes), batch)[: len(w[rows])]
+
+        return torch.cat([*self.work(evaluate, _chunks(len(w), self.validation_chunk))])
+
+    @contextmanager
+    def _functions(self) -> Generator[Functions]:
+        """Those that no other thread uses meanwhile."""
+        functions = self.idle.get()
+        try:
+            yield functions
+        finally:
+            self.idle.put(functions)
+
+
+def _chunks(total: int, size: int) -> list[slice]:
+    return [slice(first, min(first + size, total)) for first in range(0, total, size)]
+
+
+def _padded(x: Tensor) -> Tensor:
+    """A single row twice."""
+    return x.repeat(FEWEST, *(1,) * (x.ndim - 1)) if len(x) < FEWEST else x
+
+
+def flatten(params: Mapping[str, Tensor]) -> Tensor:
+    """One vector of all parameters, in their order."""
+    return torch.cat([p.flatten() for p in params.values()])
+
+
+def unflatten(w: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> Params:
+    """Views of ``w`` [replica, D] by parameter name, each ``[replica, *shape]``."""
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    parts = zip(shapes.items(), w.split(sizes, dim=1), strict=True)
+    return {name: part.view(len(w), *shape) for (name, shape), part in parts}
+
+
+@contextmanager
+def working(threads: int) -> Generator[Map]:
+    """What works chunks off on so many threads of the CPU.
+
+    Within a chunk torch has one thread: its operations are small, and threads that share one wait for each other, which
+    on a machine with other work costs more than it brings. Chunks wait for nobody.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        if threads == 1:
+            yield map
+        else:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                yield pool.map
+    finally:
+        torch.set_num_threads(before)
