@@ -1,6 +1,7 @@
 # `make demo` and `make test` are all that a newcomer needs; both make the environment first.
 PYTHON ?= python3
 BIN := .venv/bin
+EXTRAS := dev,tasks
 PARTS := dsl codegen runtime search evoptim
 
 .PHONY: help demo test nightly lint format bench clean
@@ -45,5 +46,5 @@ clean: ## remove what make has made
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "evoptim needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		$(if $(WHEEL),"$(WHEEL)[dev,tasks]",--editable ".[dev,tasks]")
+		$(if $(WHEEL),"$(WHEEL)[$(EXTRAS)]",--editable ".[$(EXTRAS)]")
 	touch .venv/ready

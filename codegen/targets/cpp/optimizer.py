@@ -11,7 +11,7 @@ from evoptim.dsl.node import name
 from ...plan import Plan, class_plans
 from ...signature import group_values
 from .. import rows
-from ..carried import carried, quoted, tuple_text
+from ..carried import carried, quoted, tuple_lines, tuple_text
 from ..products import ProductsText
 from ..statements import Columns
 from ..torch_eager.printer import Printer
@@ -241,7 +241,7 @@ class CompiledText:
         if scratch:
             lines += [
                 "    dtype = torch.promote_types(p.dtype, torch.float32)",
-                f"    counts = {tuple_text(scratch)}",
+                *tuple_lines("    counts = ", scratch),
                 "    scratch = [target.new_empty(n, dtype=dtype) for n in counts]",
             ]
         spans = "(planes, rows, cols)" if p.matrix else "(row.size,)"

@@ -252,9 +252,7 @@ class OptimizerText:
             "        if p.grad.layout != torch.strided:",
             f'            raise RuntimeError("{self.class_name} does not support sparse gradients")',
             "        if not (p.is_floating_point() or p.is_complex()):",
-            "            raise RuntimeError(",
-            f'                f"{self.class_name} takes no parameters of type {{p.dtype}}: convert them to float"',
-            "            )",
+            f'            raise RuntimeError(f"{self.class_name} needs floating-point parameters, got {{p.dtype}}")',
         ]
         if self.elementwise:
             out += [

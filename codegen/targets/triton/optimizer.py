@@ -7,7 +7,7 @@ from evoptim.dsl import OPS, Kind, Node, Reduce, Rule
 from ...plan import Plan, Stage, class_plans
 from ...signature import group_values
 from .. import rows
-from ..carried import carried, quoted, tuple_text
+from ..carried import carried, quoted, tuple_lines, tuple_text
 from ..products import ProductsText
 from ..statements import how
 from . import launcher
@@ -68,12 +68,8 @@ class TritonText:
     def _shape(self, label: str, p: Plan) -> str:
         tables = self.tables[label]
         kinds = {b.kind for b in p.slots[1:]}
-        buffers = tuple_text(quoted(n) for n in tables.pointers if n not in ("w", "g"))
+        buffers = [quoted(n) for n in tables.pointers if n not in ("w", "g")]
         fields = {
-            "label": quoted(label),
-            "flat": p.flat,
-            "buffers": buffers,
-            "scratch": tuple_text(map(quoted, self._scratch(p, tables))),
             "hosts": len(p.hosts),
             "known": len(tables.own),
             "shared": len(tables.over_all) + len(tables.globals),
@@ -82,7 +78,14 @@ class TritonText:
             "globals": Kind.GLOBAL in kinds,
         }
         stages = [line for stage in p.stages for line in self._stage(p, tables, stage)]
-        lines = [f"_{label.upper()} = GpuShape(", *(f"    {k}={v}," for k, v in fields.items())]
+        lines = [
+            f"_{label.upper()} = GpuShape(",
+            f"    label={quoted(label)},",
+            f"    flat={p.flat},",
+            *tuple_lines("    buffers=", buffers, ","),
+            *tuple_lines("    scratch=", map(quoted, self._scratch(p, tables)), ","),
+            *(f"    {k}={v}," for k, v in fields.items()),
+        ]
         return "\n".join([*lines, "    stages=(", *(f"        {line}" for line in stages), "    ),", ")"])
 
     def _scratch(self, p: Plan, tables: Tables) -> list[str]:

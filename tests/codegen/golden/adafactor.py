@@ -2468,7 +2468,7 @@ class Adafactor(Optimizer):
             if p.grad.layout != torch.strided:
                 raise RuntimeError("Adafactor does not support sparse gradients")
             if not (p.is_floating_point() or p.is_complex()):
-                raise RuntimeError(f"Adafactor takes no parameters of type {p.dtype}: convert them to float")
+                raise RuntimeError(f"Adafactor needs floating-point parameters, got {p.dtype}")
             if torch.is_complex(p):
                 raise RuntimeError("Adafactor does not take complex parameters")
             if not _is_whole(p):

@@ -1366,7 +1366,7 @@ class Adan(Optimizer):
             if p.grad.layout != torch.strided:
                 raise RuntimeError("Adan does not support sparse gradients")
             if not (p.is_floating_point() or p.is_complex()):
-                raise RuntimeError(f"Adan takes no parameters of type {p.dtype}: convert them to float")
+                raise RuntimeError(f"Adan needs floating-point parameters, got {p.dtype}")
             if _is_distributed(p) and any(x.is_partial() for x in p.placements):
                 raise RuntimeError("Adan does not take partial sums as parameters")
         if not torch.compiler.is_compiling():  # then torch makes kernels of its own

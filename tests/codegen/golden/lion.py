@@ -1249,7 +1249,7 @@ class Lion(Optimizer):
             if p.grad.layout != torch.strided:
                 raise RuntimeError("Lion does not support sparse gradients")
             if not (p.is_floating_point() or p.is_complex()):
-                raise RuntimeError(f"Lion takes no parameters of type {p.dtype}: convert them to float")
+                raise RuntimeError(f"Lion needs floating-point parameters, got {p.dtype}")
             if _is_distributed(p) and any(x.is_partial() for x in p.placements):
                 raise RuntimeError("Lion does not take partial sums as parameters")
         if not torch.compiler.is_compiling():  # then torch makes kernels of its own
