@@ -19,6 +19,7 @@ from evoptim.codegen.plan import Plan, class_plans
 from evoptim.codegen.targets.triton.printer import supported
 from evoptim.dsl import Kind, live_statements, load, rule_names
 
+pytest.importorskip("triton")
 CASES = [(rule, parameter, "sm_90") for rule in SEEDS for parameter in ("fp32", "bf16")]
 ELSEWHERE = [(rule, "fp32", target) for rule in SEEDS for target in ("sm_80", "gfx942")]
 THREADS, TILE, STRIP_TILE = 128, 1024, 2048

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -54,6 +55,7 @@ def _converted(otherwise: Callable[..., Any], values: Any, source: Any, target: 
 @functools.cache
 def teach_interpreter() -> None:
     """Give the interpreter the functions of libdevice, which it lacks, and the rounding of GPUs."""
+    pytest.importorskip("triton")
     from triton.language.extra import libdevice
     from triton.runtime import interpreter
 
