@@ -85,6 +85,22 @@ def test_kernels_round_as_torch_does(rule: str, rounding: str) -> None:
     torch.testing.assert_close(*runs, rtol=0.02, atol=1e-3)
 
 
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic", "kahan"])
+def test_a_rule_may_call_its_buffers_rest_and_seed(rounding: str) -> None:
+    text = "def r(w, g, rest, seed, *, lr=0.1):\n    rest = ema(rest, g, 0.9)\n    seed = seed + g\n"
+    rule = parse(text + "    return w - lr * (rest + seed), rest, seed")
+    runs = []
+    for target in ("torch", "triton"):
+        p = ones(target, 30)
+        optimizer = build(target, p, rule, rounding=rounding)
+        p.grad = torch.full_like(p, 0.3)
+        for _ in range(3):
+            optimizer.step()
+        runs.append([p.detach(), optimizer.state[p]["rest"], optimizer.state[p]["seed"]])
+    for expected, found in zip(*runs, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("rounding", ["stochastic", "kahan"])
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_saved_run_goes_on_the_same(target: str, rounding: str) -> None:

@@ -36,7 +36,7 @@ class Tables(Columns):
 
     @property
     def step(self) -> int:
-        """The column of the step count: the last one."""
+        """The column of the step count; those of the rest and the seed of rounding follow."""
         return self.pointer_count + len(self.parts)
 
     @property
@@ -50,7 +50,7 @@ class Kernel(Statements):
 
     def __init__(self, plan: Plan, stops: dict[Node, str]) -> None:
         super().__init__(plan, stops, _TAKEN)
-        self.tables = Tables(plan)
+        self.columns = self.tables = Tables(plan)
         self.head: list[str] = []
         self.body: list[str] = []
         self.pointers: dict[str, tuple[str, str]] = {}
@@ -117,13 +117,16 @@ class Kernel(Statements):
 
     def _more(self, name: str, offset: int, type_: str) -> str:
         """The variable that points to something beside a tensor's buffers: its step count, rest or seed."""
-        if name not in self.pointers:
-            variable = self.names.fresh(f"{name}_p")
-            line = f"{variable} = tl.load(at + {self.tables.step + offset}).to(tl.pointer_type({type_}))"
-            if name == "rest":
-                line = line.replace("= tl.load", "= tl.multiple_of(tl.load") + ", ALIGN)"
-            self.pointers[name] = variable, line
-        return self.pointers[name][0]
+        key = f"_{name}"  # no name of a rule begins so
+        if key not in self.pointers:
+            self._point(key, f"{name}_p", self.tables.step + offset, type_, aligned=name == "rest")
+        return self.pointers[key][0]
+
+    def _point(self, key: str, wanted: str, place: int, type_: str, aligned: bool = True) -> None:
+        variable = self.names.fresh(wanted)
+        address = f"tl.load(at + {place}).to(tl.pointer_type({type_}))"
+        line = f"{variable} = tl.multiple_of({address}, ALIGN)" if aligned else f"{variable} = {address}"
+        self.pointers[key] = variable, line
 
     def index(self, kind: Kind) -> str:
         """Where the values of a tile stand in a buffer of a kind."""
@@ -143,11 +146,8 @@ class Kernel(Statements):
             wanted = (
                 f"{slot}_p" if slot.isidentifier() else {"%": "kept", "#": "line", "*": "parts"}[slot[0]] + slot[1:]
             )
-            variable = self.names.fresh(wanted)
             place = self.columns.place(slot) if column is None else column
-            type_ = "P" if slot in ("w", "g") else "A"
-            line = f"{variable} = tl.multiple_of(tl.load(at + {place}).to(tl.pointer_type({type_})), ALIGN)"
-            self.pointers[slot] = variable, line
+            self._point(slot, wanted, place, "P" if slot in ("w", "g") else "A")
         return self.pointers[slot][0]
 
     def rows_of_tables(self) -> list[str]:
