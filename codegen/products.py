@@ -50,10 +50,10 @@ def find_products(outputs: Iterable[Node], kinds: Mapping[Node, Kind]) -> Produc
             inside.add(n)
             inside.update(a for a in n.args if a in after)
     inside |= _absorbed(inside, kinds)
-    inputs = _inputs(inside, kinds)
+    inputs, small = _read(inside, kinds)
     read = {a for n in order if n not in inside for a in n.args} | set(outputs)
     return Products(
-        nodes=tuple(n for n in order if n in inside or n in _small(inside, kinds)),
+        nodes=tuple(n for n in order if n in inside or n in small),
         inputs=inputs,
         exports=tuple(n for n in order if n in inside and n in after and n in read),
     )
@@ -69,37 +69,28 @@ def _is_input(n: Node, kinds: Mapping[Node, Kind]) -> bool:
     return not n.args or kinds[n].number or is_reduction or kinds[n] == Kind.TENSOR
 
 
-def _inputs(inside: set[Node], kinds: Mapping[Node, Kind]) -> tuple[Node, ...]:
-    found: dict[Node, None] = {}
+def _read(inside: set[Node], kinds: Mapping[Node, Kind]) -> tuple[tuple[Node, ...], set[Node]]:
+    """What torch takes as it is, and the values of rows, columns and scalars that it computes on the way."""
+    inputs: set[Node] = set()
+    small: set[Node] = set()
     stack = [a for n in inside for a in n.args if a not in inside]
     while stack:
         n = stack.pop()
-        if n.op == "const" or n in found:
+        if n.op == "const" or n in inputs or n in small:
             continue
         if _is_input(n, kinds):
-            found[n] = None
+            inputs.add(n)
         else:
+            small.add(n)
             stack.extend(n.args)
-    return tuple(sorted(found, key=lambda n: n.digest))
+    return tuple(sorted(inputs, key=lambda n: n.digest)), small
 
 
 def _absorbed(inside: set[Node], kinds: Mapping[Node, Kind]) -> set[Node]:
     """Inputs that follow from other inputs: computing them again is cheaper than keeping them, too."""
-    inputs = set(_inputs(inside, kinds))
+    inputs, _ = _read(inside, kinds)
     computed = [n for n in inputs if kinds[n] == Kind.TENSOR and n.args]
     return {n for n in computed if all(a in inputs for a in n.args if kinds[a] == Kind.TENSOR)}
-
-
-def _small(inside: set[Node], kinds: Mapping[Node, Kind]) -> set[Node]:
-    """Values of rows, columns and scalars that torch computes for itself on the way."""
-    out: set[Node] = set()
-    stack = [a for n in inside for a in n.args if a not in inside]
-    while stack:
-        n = stack.pop()
-        if n not in out and n.op != "const" and not _is_input(n, kinds):
-            out.add(n)
-            stack.extend(n.args)
-    return out
 
 
 def fits_kernels(products: Products, kinds: Mapping[Node, Kind]) -> bool:

@@ -9,6 +9,7 @@ from evoptim.dsl.node import name
 
 from ..plan import Plan
 from ..products import Products
+from .carried import tuple_text
 from .statements import Columns, Names, in_memory
 from .torch_eager.printer import Printer
 
@@ -68,9 +69,7 @@ class ProductsText:
             f"    made = _{self.label}_products(",
             *(f"        {self._argument(n)}," for n in self.products.inputs),
             "    )",
-            f"    for place, value in zip(({', '.join(map(str, places))},), made, strict=True):"
-            if len(places) == 1
-            else f"    for place, value in zip(({', '.join(map(str, places))}), made, strict=True):",
+            f"    for place, value in zip({tuple_text(map(str, places))}, made, strict=True):",
             "        launch.memory[i][place].copy_(value.reshape(-1))",
         ]
         return "\n".join(lines)

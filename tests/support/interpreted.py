@@ -9,12 +9,15 @@ from __future__ import annotations
 import functools
 import math
 import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+
+from evoptim.codegen import build
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     name: getattr(np, name) for name in "exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh".split()
@@ -63,6 +66,22 @@ def teach_interpreter() -> None:
     interpreter._convert_float = functools.partial(_converted, convert)
     for name, function in FUNCTIONS.items():
         setattr(libdevice, name, _interpreted(function))
+
+
+def send_cpu_tensors_to_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For one test, let all generated classes take CPU tensors for those of a GPU, the ones it compiles too."""
+    teach_interpreter()
+    made = build._module
+
+    def module(name: str, text: str) -> types.ModuleType:
+        new = made(name, text)
+        monkeypatch.setattr(new, "GPU_TYPES", ("cuda", "cpu"), raising=False)
+        return new
+
+    monkeypatch.setattr(build, "_module", module)
+    for name, present in sys.modules.items():
+        if name.startswith("evoptim.codegen.generated_") and "GPU_TYPES" in vars(present):
+            monkeypatch.setattr(present, "GPU_TYPES", ("cuda", "cpu"))
 
 
 GPU = "cuda" if torch.cuda.is_available() else "cpu"

@@ -74,7 +74,7 @@ template <typename A> inline A softplus_(const A x) { return max_(x, A(0)) + std
 
 
 def supported(plan: Plan) -> bool:
-    """Whether a plan can be printed: no matrix products, and every operation has a C++ form.
+    """Whether a plan can be printed: torch's matrix products leave it tensors, and every operation has a C++ form.
 
     Values over all parameters are exchanged between launches stage by stage, so vectors and matrices must be cut alike:
     a rule that has both such values and branches is left to torch.

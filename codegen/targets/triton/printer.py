@@ -33,7 +33,7 @@ def start_of(n: Node) -> tuple[str, str]:
 
 
 def supported(plan: Plan) -> bool:
-    """Whether a plan can be printed: no matrix products, and every operation has a Triton form.
+    """Whether a plan can be printed: torch's matrix products leave it tensors, and every operation has a Triton form.
 
     Values over all parameters are exchanged stage by stage, so vectors and matrices must be cut alike: a rule that has
     both such values and branches is left to torch.
