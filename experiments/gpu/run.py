@@ -23,6 +23,7 @@ import triton
 
 from evoptim.codegen import compile_rule, plan
 from evoptim.dsl import load
+from evoptim.stepping import alternate
 
 HERE = Path(__file__).parent
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -58,19 +59,14 @@ def timed(steps: Mapping[str, Step], rounds: int = ROUNDS) -> dict[str, list[flo
     return times
 
 
-def on_host(steps: Mapping[str, Step], rounds: int = ROUNDS) -> dict[str, list[float]]:
+def on_host(steps: Mapping[str, Step]) -> dict[str, list[float]]:
     """Milliseconds until the device is done, by the host's clock: what many small tensors cost."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for k in range(rounds + 3):
-        for name, step in steps.items():
-            torch.cuda.synchronize()
-            began = time.perf_counter()
-            for _ in range(10):
-                step()
-            torch.cuda.synchronize()
-            if k >= 3:
-                times[name].append(1e2 * (time.perf_counter() - began))
-    return times
+
+    def ten(step: Step) -> Step:
+        return lambda: ([step() for _ in range(10)], torch.cuda.synchronize())
+
+    times = alternate({name: ten(step) for name, step in steps.items()}, ROUNDS)
+    return {name: [1e2 * seconds for seconds in found] for name, found in times.items()}
 
 
 def copy_bandwidth() -> float:

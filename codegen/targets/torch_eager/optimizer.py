@@ -240,11 +240,12 @@ class OptimizerText:
             "        with torch.enable_grad():",
             "            loss = closure()",
         ]
+        skipping = [c for c in self.compiled if c.skips]
         found_inf = [
-            '    if getattr(self, "found_inf", None):  # GradScaler met a gradient that is not finite: change nothing',
+            f'    if {"pairs and " if skipping else ""}getattr(self, "found_inf", None):  '
+            "# GradScaler met a gradient that is not finite: change nothing",
             "        return loss",
         ]
-        skipping = [c for c in self.compiled if c.skips]
         out += [
             *([] if skipping else found_inf),
             '    pairs = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]',
@@ -273,7 +274,7 @@ class OptimizerText:
             out.append("    if not torch.compiler.is_compiling():  # then torch makes kernels of its own")
         out += [f"        pairs = self.{c.call}(pairs)" for c in skipping]
         if skipping:
-            out += [found_inf[0].replace("if ", "if pairs and ", 1), found_inf[1]]
+            out += found_inf
         others = [c for c in self.compiled if not c.skips]
         if others and skipping:
             out.append("    if not torch.compiler.is_compiling():")
