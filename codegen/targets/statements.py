@@ -222,6 +222,11 @@ def folded(line: str) -> list[str]:
     return [*out, line]
 
 
+def indented(lines: Iterable[str], depth: int = 1) -> list[str]:
+    """Lines moved in; empty ones and those of a preprocessor stay."""
+    return ["    " * depth + line if line and not line.startswith("#") else line for line in lines]
+
+
 def printed(plan: Plan) -> set[Node]:
     """Every value that kernels compute: all but what the host does."""
     ends = {*plan.hosts, *(plan.products.exports if plan.products else ())}

@@ -7,12 +7,12 @@ that a result does not depend on the number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from evoptim.dsl import OPS, Kind, Node, Op, Reduce
 
 from ...plan import Plan, Stage
-from ..statements import Columns, Statements, folded, how, in_memory, outputs, printed
+from ..statements import Columns, Statements, folded, how, in_memory, indented, outputs, printed
 
 DTYPES = {"f32": ("float", "float"), "f64": ("double", "double"), "bf16": ("bf16", "float"), "f16": ("f16", "float")}
 """Suffix of a function: the types P and A."""
@@ -212,11 +212,6 @@ class _Function(Statements):
         yield from (line for _, line in self.pointers.values())
 
 
-def _indent(lines: Iterable[str], depth: int = 1) -> list[str]:
-    """Lines moved in; those of the preprocessor stay."""
-    return [line if line.startswith("#") else "    " * depth + line for line in lines]
-
-
 def _stage(plan: Plan, k: int, function: str) -> str:
     stage, new = plan.stages[k], outputs(plan)
     f = _Function(plan, in_memory(plan, k))
@@ -246,12 +241,12 @@ def _stage(plan: Plan, k: int, function: str) -> str:
         "    std::vector<int64_t> first(tensors + 1, 0);  // the first chunk of each tensor",
         f"    for (int64_t i = 0; i < tensors; ++i) first[i + 1] = first[i] + {_chunks(plan)};",
         "    const int64_t chunks = first[tensors];",
-        *_indent(sums.storage()),
+        *indented(sums.storage()),
         "#pragma omp parallel for schedule(static) num_threads(threads) if (chunks > 1)",
         "    for (int64_t c = 0; c < chunks; ++c) {",
-        *_indent(chunk, 2),
+        *indented(chunk, 2),
         "    }",
-        *_indent(sums.combined(f)),
+        *indented(sums.combined(f)),
         "}",
         "",
     ]
@@ -291,7 +286,7 @@ def _step(plan: Plan, label: str) -> str:
     if plan.small:
         body.append(f"    {label}_small<P, A>(count, {tables}, hosts, {known}, nullptr, threads);")
     head = f"void {label}_step(\n    {_ARGUMENTS}) {{"
-    return "\n".join(["template <typename P, typename A>", head, "    (void)found;", *_indent(body), "    }", "}", ""])
+    return "\n".join(["template <typename P, typename A>", head, "    (void)found;", *indented(body), "    }", "}", ""])
 
 
 def _chunks(plan: Plan) -> str:
@@ -321,13 +316,13 @@ def _elements(f: _Function, sums: _Sums, begin: str, end: str) -> list[str]:
     clause = f" reduction(+ : {', '.join(added)})" if added else ""
     simd = [f"#pragma omp simd{clause}"] if sums.simple else []
     if not inner:
-        return [*simd, f"for (int64_t j = {begin}; j < {end}; ++j) {{", *_indent(f.body), "}"]
+        return [*simd, f"for (int64_t j = {begin}; j < {end}; ++j) {{", *indented(f.body), "}"]
     return [
         f"for (int64_t b = {begin}; b < {end}; b += BLOCK) {{",
         f"    const int64_t until = std::min<int64_t>(b + BLOCK, {end});",
-        *_indent(f"A {sums.part(n)} = {_START[how(n)]};" for n in inner),
-        *_indent([*simd, "for (int64_t j = b; j < until; ++j) {", *_indent(f.body), "}"]),
-        *_indent(_TERMS[how(n)].format(sums.name(n), f"double({sums.part(n)})") for n in inner),
+        *indented(f"A {sums.part(n)} = {_START[how(n)]};" for n in inner),
+        *indented([*simd, "for (int64_t j = b; j < until; ++j) {", *indented(f.body), "}"]),
+        *indented(_TERMS[how(n)].format(sums.name(n), f"double({sums.part(n)})") for n in inner),
         "}",
     ]
 
@@ -346,7 +341,7 @@ def _matrix_loops(f: _Function, sums: _Sums, results: dict[Node, str]) -> list[s
     if not row:
         return []
     head = ["const int64_t at_row = (plane * rows + r) * cols;", "(void)at_row;"]
-    return ["for (int64_t r = begin; r < end; ++r) {", *_indent([*head, *row]), "}"]
+    return ["for (int64_t r = begin; r < end; ++r) {", *indented([*head, *row]), "}"]
 
 
 class _Sums:
@@ -429,21 +424,21 @@ class _Sums:
         yield "(void)found;"
         yield "for (int64_t i = 0; i < tensors; ++i) {"
         if len(known) < len(self.single) + len(self.cols):
-            yield from _indent([f"void* const* const at = pointers + i * {f.columns.pointer_count};"])
+            yield from indented([f"void* const* const at = pointers + i * {f.columns.pointer_count};"])
         if self.plan.matrix:
             line = "const int64_t planes = sizes[3 * i], rows = sizes[3 * i + 1], cols = sizes[3 * i + 2];"
-            yield from _indent([line, "const int64_t parts = chunks_of(rows, cols);", "(void)planes, (void)parts;"])
+            yield from indented([line, "const int64_t parts = chunks_of(rows, cols);", "(void)planes, (void)parts;"])
         for index, n in enumerate(self.single):
             term = f"partial[c * {len(self.single)} + {index}]"
             if n in known:
                 slot = f"found[i * {len(known)} + {known.index(n)}]"
-                yield from _indent(self._over(n, "first[i]", "first[i + 1]", term, f"{slot} = {{0}};"))
+                yield from indented(self._over(n, "first[i]", "first[i + 1]", term, f"{slot} = {{0}};"))
             else:
                 place = f"static_cast<A*>(at[{f.columns.place(f'#{f.columns.lines.index(n)}')}])[plane]"
                 inner = self._over(
                     n, "first[i] + plane * parts", "first[i] + (plane + 1) * parts", term, f"store({place}, A({{0}}));"
                 )
-                yield from _indent(["for (int64_t plane = 0; plane < planes; ++plane) {", *_indent(inner), "}"])
+                yield from indented(["for (int64_t plane = 0; plane < planes; ++plane) {", *indented(inner), "}"])
         for n in self.cols:
             place = f"static_cast<A*>(at[{f.columns.place(f'#{f.columns.lines.index(n)}')}])[plane * cols + j]"
             term = f"double(partial_{self.all.index(n)}[wide[c] + j])"
@@ -451,7 +446,7 @@ class _Sums:
                 n, "first[i] + plane * parts", "first[i] + (plane + 1) * parts", term, f"store({place}, A({{0}}));"
             )
             loops = ["for (int64_t plane = 0; plane < planes; ++plane)", "    for (int64_t j = 0; j < cols; ++j) {"]
-            yield from _indent([*loops, *_indent(inner, 2), "    }"])
+            yield from indented([*loops, *indented(inner, 2), "    }"])
         yield "}"
 
     def _over(self, n: Node, begin: str, end: str, term: str, store: str) -> list[str]:
@@ -504,9 +499,9 @@ def _small(plan: Plan, function: str) -> str:
     inner = [*f.tables()]
     if plan.matrix:
         inner.append("const int64_t planes = sizes[3 * i], rows = sizes[3 * i + 1], cols = sizes[3 * i + 2];")
-        loops = ["for (int64_t r = 0; r < rows; ++r) {", *_indent(f.row), "}"] if f.row else ["(void)rows;"]
-        loops += ["for (int64_t j = 0; j < cols; ++j) {", *_indent(f.body), "}"] if f.body else ["(void)cols;"]
-        inner += ["for (int64_t plane = 0; plane < planes; ++plane) {", *_indent([*f.head, *loops, *ends]), "}"]
+        loops = ["for (int64_t r = 0; r < rows; ++r) {", *indented(f.row), "}"] if f.row else ["(void)rows;"]
+        loops += ["for (int64_t j = 0; j < cols; ++j) {", *indented(f.body), "}"] if f.body else ["(void)cols;"]
+        inner += ["for (int64_t plane = 0; plane < planes; ++plane) {", *indented([*f.head, *loops, *ends]), "}"]
     else:
         inner += [*f.head, *ends]
     return "\n".join(
@@ -515,7 +510,7 @@ def _small(plan: Plan, function: str) -> str:
             f"void {function}(\n    {_ARGUMENTS}) {{",
             "    (void)sizes, (void)found, (void)threads;",
             "    for (int64_t i = 0; i < tensors; ++i) {",
-            *_indent(inner, 2),
+            *indented(inner, 2),
             "    }",
             "}",
             "",

@@ -19,7 +19,7 @@ from evoptim.dsl import OPS, Kind, Node, Rule
 from evoptim.dsl.kinds import FACTS
 
 from ...plan import Plan, Stage
-from ..statements import folded, how, in_memory, outputs, printed
+from ..statements import folded, how, in_memory, indented, outputs, printed
 from .kernel import Kernel, Lines, Prologue, Strip, cast, is_big
 from .prelude import PRELUDE
 
@@ -103,7 +103,7 @@ def _function(name: str, doc: str, parameters: Iterable[str], body: Iterable[str
     head = [f"def {name}({', '.join(parameters)}):"]
     if len(head[0]) > 116:
         head = [f"def {name}(", *(f"    {p}," for p in parameters), "):"]
-    lines = ["@triton.jit", *head, f'    """{doc}"""', *_indent(body)]
+    lines = ["@triton.jit", *head, f'    """{doc}"""', *indented(body)]
     return "\n".join(part for line in lines for part in _readable(line))
 
 
@@ -115,10 +115,6 @@ def _readable(line: str) -> list[str]:
     if equals and target.strip().isidentifier():
         return folded(f"{target} = ({value})")
     return folded(line)
-
-
-def _indent(lines: Iterable[str], depth: int = 1) -> list[str]:
-    return ["    " * depth + line if line else line for line in lines]
 
 
 _SKIP = ["if tl.load(skip) != 0:", "    return"]
@@ -196,11 +192,11 @@ def _flat_kernel(f: Kernel, name: str, reductions: tuple[Node, ...], results: li
         "whole = begin + (end - begin) // BLOCK * BLOCK",
         "for start in range(begin, whole, BLOCK):",
         f"    {assign}{call.format('start + tl.arange(0, BLOCK), None')}",
-        *_indent(adds),
+        *indented(adds),
         "if whole < end:",
         "    j = whole + tl.arange(0, BLOCK)",
         f"    {assign}{call.format('j, j < end')}",
-        *_indent(adds),
+        *indented(adds),
         *(
             f'tl.store(partial + tl.program_id(0) * {len(totals)} + {x}, reduced({t}, "{start_of(n)[0]}", 0))'
             for x, (n, t) in enumerate(zip(reductions, totals, strict=True))
@@ -246,7 +242,7 @@ def _strip_stage(plan: Plan, k: int, label: str) -> str:
         "    in_rows = y < end",
         "    inside = in_rows & in_cols",
         "    j = (plane * rows + y) * cols + k",
-        *_indent(f.body),
+        *indented(f.body),
         *after,
     ]
     sizes = [f"{n}: tl.constexpr" for n in ("LANES", "STRIP", "DOWN", "ACROSS", "ROUND")]
@@ -317,7 +313,7 @@ def _loop(index: str, length: str, mask: str, body: list[str]) -> list[str]:
     if not body:
         return []
     head = [f"{index} = start + tl.arange(0, LINES)", f"{mask} = {index} < {length}"]
-    return [f"for start in range(0, {length}, LINES):", *_indent([*head, *body])]
+    return [f"for start in range(0, {length}, LINES):", *indented([*head, *body])]
 
 
 def _over_lines(f: Lines, n: Node, before: list[str], after: list[str], parts: Parts) -> None:
