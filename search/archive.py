@@ -4,6 +4,9 @@ Only the driver writes. One transaction holds one batch: its programs, their tra
 it. Trainings are keyed by (canonical hash, setting, seed, evaluator version), so writing one twice changes nothing.
 With every transaction goes a seal, the sum of a hash of every row: a file that a disk or a copy has damaged is
 refused when it is opened, and never read in part.
+
+What is done with the programs besides searching, such as a funnel, ablation or tuning, leaves entries in the journal:
+JSON documents, numbered within their kind. Archives of schema 1 have none, and get one with their first entry.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import sqlite3
 from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,7 +28,17 @@ from evoptim.dsl import UserError, parse
 from .evaluator import Score, Trial
 from .evolution import Batch, Proposal
 
-SCHEMA = 1
+SCHEMA = 2
+_READABLE = ("1", "2")
+_JOURNAL = """
+CREATE TABLE IF NOT EXISTS journal (
+    kind TEXT NOT NULL,              -- one of journal.py
+    number INTEGER NOT NULL,         -- within its kind, from 0 on
+    value TEXT NOT NULL,             -- JSON
+    at TEXT NOT NULL,
+    PRIMARY KEY (kind, number)
+) WITHOUT ROWID;
+"""
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE programs (
@@ -43,7 +57,7 @@ CREATE TABLE programs (
 );
 CREATE TABLE trainings (
     hash TEXT NOT NULL,
-    stage TEXT NOT NULL,             -- search, selection
+    stage TEXT NOT NULL,             -- search, selection, or what a journal entry names
     setting TEXT NOT NULL,
     seed INTEGER NOT NULL,
     evaluator TEXT NOT NULL,
@@ -60,12 +74,14 @@ _INSERT = {
     "trainings": "INSERT INTO trainings VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (hash, setting, seed, evaluator) DO NOTHING",
     "timings": "INSERT INTO timings VALUES (?, ?, ?, ?)",
+    "journal": "INSERT INTO journal VALUES (?, ?, ?, ?)",
 }
 _SELECT = {
     "meta": "SELECT * FROM meta WHERE key <> 'seal' ORDER BY key",
     "programs": "SELECT * FROM programs ORDER BY id",
     "trainings": "SELECT * FROM trainings ORDER BY hash, setting, seed, evaluator",
     "timings": "SELECT * FROM timings ORDER BY batch",
+    "journal": "SELECT * FROM journal ORDER BY kind, number",
 }
 _KNOWN = ("", "hash", "fingerprint", "veto")
 """Why a program was not trained, by the number in the column ``duplicate``."""
@@ -118,7 +134,7 @@ class Archive:
             self._db.execute("PRAGMA synchronous = NORMAL")
             if create:
                 with self._transaction():
-                    for statement in filter(str.strip, _TABLES.split(";")):
+                    for statement in filter(str.strip, (_TABLES + _JOURNAL).split(";")):
                         self._db.execute(statement)
                     self._put("schema", str(SCHEMA))
                 return
@@ -126,9 +142,9 @@ class Archive:
         if not tables:
             raise UserError(f"{self.path} is empty: the search was stopped before it began", "delete it and begin anew")
         found = self.meta("schema") if "meta" in tables else None
-        if found != str(SCHEMA):
+        if found not in _READABLE:
             raise UserError(
-                f"{self.path} has schema version {found or 'unknown'}, this evoptim reads version {SCHEMA}",
+                f"{self.path} has schema version {found or 'unknown'}, this evoptim reads {' and '.join(_READABLE)}",
                 "resume it with the version of evoptim that wrote it, or start a new run",
             )
         self._verify()
@@ -138,11 +154,16 @@ class Archive:
         with self._explained():
             self._db.execute("BEGIN")
             sound = self._db.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok"
-            self._sum = sum(_hash(table, row) for table, query in _SELECT.items() for row in self._db.execute(query))
+            known = _SELECT if self._has_journal else {t: q for t, q in _SELECT.items() if t != "journal"}
+            self._sum = sum(_hash(table, row) for table, query in known.items() for row in self._db.execute(query))
             seal = self.meta("seal")
             self._db.execute("COMMIT")
         if not sound or seal != self._seal:
             raise UserError(f"{self.path} is damaged: its contents are not what was written", _DAMAGED)
+
+    @property
+    def _has_journal(self) -> bool:
+        return self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'journal'").fetchone() is not None
 
     @property
     def _seal(self) -> str:
@@ -236,10 +257,53 @@ class Archive:
             self._trainings("search", trials, evaluator)
             self._insert("timings", [(batch.number, *timing)])
 
-    def record_trainings(self, stage: str, trials: Mapping[str, Sequence[Trial]], evaluator: str) -> None:
-        """Store trainings outside the search proper, such as those of the finalists."""
+    def record_trainings(
+        self,
+        stage: str,
+        trials: Mapping[str, Sequence[Trial]],
+        evaluator: str,
+        entries: Sequence[tuple[str, Mapping[str, Any]]] = (),
+    ) -> None:
+        """Store trainings outside the search proper, such as those of the finalists, and what the journal says of them.
+
+        Args:
+            stage: What they are for.
+            trials: The trainings by canonical hash.
+            evaluator: The version of the evaluator that made them.
+            entries: Kind and value of the journal's new entries; with the trainings they are there, or none of both.
+        """
         with self._explained(), self._transaction():
             self._trainings(stage, trials, evaluator)
+            self._enter(entries)
+
+    # the journal
+
+    def append(self, *entries: tuple[str, Mapping[str, Any]]) -> None:
+        """Add entries, each a kind and a JSON document, to the journal: all of them or none."""
+        with self._explained(), self._transaction():
+            self._enter(entries)
+
+    def journal(self, kind: str) -> list[dict[str, Any]]:
+        """The entries of a kind, in the order in which they were made."""
+        with self._explained():
+            if not self._has_journal:
+                return []
+        return [
+            json.loads(row[0])
+            for row in self._rows("SELECT value FROM journal WHERE kind = ? ORDER BY number", (kind,))
+        ]
+
+    def _enter(self, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        if not entries:
+            return
+        if not self._has_journal:
+            self._db.execute(_JOURNAL)
+            self._put("schema", str(SCHEMA))
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        for kind, value in entries:
+            (number,) = self._db.execute("SELECT COUNT(*) FROM journal WHERE kind = ?", (kind,)).fetchone()
+            text = json.dumps(value, sort_keys=True, allow_nan=False)
+            self._insert("journal", [(kind, number, text, at)])
 
     def _trainings(self, stage: str, trials: Mapping[str, Sequence[Trial]], evaluator: str) -> None:
         self._insert(
@@ -318,8 +382,11 @@ class Archive:
         ]
 
     def contents(self) -> list[tuple[Any, ...]]:
-        """Everything that a repetition of the search must reproduce: all but the timings."""
-        return [row for table in ("meta", "programs", "trainings") for row in self._rows(_SELECT[table])]
+        """Everything that a repetition of the search must reproduce: all but the times."""
+        rows = [row for table in ("meta", "programs", "trainings") for row in self._rows(_SELECT[table])]
+        if self._has_journal:
+            rows += self._rows("SELECT kind, number, value FROM journal ORDER BY kind, number")
+        return rows
 
     def counts(self) -> dict[str, int]:
         """Programs generated and trained; known by hash or fingerprint, vetoed; stopped, diverged, failed; redraws."""

@@ -165,7 +165,7 @@ def sql(path: Path, *statements: str) -> None:
 def test_another_schema_version_is_refused(copy: Path, version: str) -> None:
     sql(copy, f"UPDATE meta SET value = '{version}' WHERE key = 'schema'")  # noqa: S608
     error = refusal(copy)
-    assert f"has schema version {version}, this evoptim reads version {SCHEMA}" in error.message
+    assert f"has schema version {version}, this evoptim reads 1 and {SCHEMA}" in error.message
     assert "the version of evoptim that wrote it" in error.remedy
 
 
