@@ -159,7 +159,7 @@ class Evolution:
             if p.hash not in self.scores:
                 self.scores[p.hash] = p.score or self.scores[p.twin]
         self._count(batch, new)
-        self.exhausted = not new
+        self.exhausted = not new and self.counts.generated != self.config.budget.programs
         for proposal in batch.proposals:
             self._enter(proposal, proposal.score or self.scores[proposal.hash])
         self.population.settle(self.counts.generated)
@@ -237,7 +237,7 @@ class Evolution:
                     pending.add(child.hash)
             proposals.append(proposal)
             draws += 1 + proposal.redraws
-            if len(pending) >= wanted or draws >= DRAWS_PER_BATCH:
+            if len(pending) >= wanted or draws >= DRAWS_PER_BATCH or proposal.index + 1 == self.config.budget.programs:
                 break
         return Batch(self.counts.batches, tuple(proposals))
 

@@ -232,6 +232,7 @@ class _Driver:
             return False  # at least the start rule is trained
         return (
             counts.evaluated >= budget.evaluations
+            or (budget.programs is not None and counts.generated >= budget.programs)
             or self.evolution.exhausted
             or (limit is not None and self._seconds() >= limit)
             or self.archive.meta("winner") is not None
@@ -313,12 +314,14 @@ class _Driver:
     def _remaining(self) -> float | None:
         """Seconds left at the present pace, or by the clock where a limit is set."""
         counts, budget = self.evolution.counts, self.config.budget
-        done = counts.evaluated - self.evaluated_before
+        paces = [(budget.evaluations, counts.evaluated, self.evaluated_before)]
+        if budget.programs is not None:
+            paces.append((budget.programs, counts.generated, self.generated_before))
         elapsed = time.monotonic() - self.began
-        by_pace = elapsed / done * (budget.evaluations - counts.evaluated) if done else None
-        by_clock = None if budget.minutes is None else budget.minutes * 60 - self._seconds()
-        known = [max(0.0, s) for s in (by_pace, by_clock) if s is not None]
-        return min(known) if known else None
+        known = [elapsed / (now - before) * (target - now) for target, now, before in paces if now > before]
+        if budget.minutes is not None:
+            known.append(budget.minutes * 60 - self._seconds())
+        return max(0.0, min(known)) if known else None
 
     def _select(self) -> Winner:
         """Train the best again, and the start rule with them, on seeds that the search did not see."""

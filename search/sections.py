@@ -147,6 +147,7 @@ class Budget(Section):
     """When the search ends: at whichever comes first."""
 
     evaluations: Positive = Field(default=400, description="distinct programs trained")
+    programs: Positive | None = Field(default=None, description="programs generated; no limit by default")
     minutes: Annotated[float, Field(gt=0)] | None = Field(default=None, description="wall-clock limit; none by default")
 
 

@@ -29,7 +29,7 @@ UNKNOWN_KEYS = [
     ({"populaton": {}}, "unknown key 'populaton'", "did you mean 'population'?"),
     ({"population": {"sise": 3}}, "unknown key 'population.sise'", "did you mean 'size'?"),
     ({"evaluation": {"learningrates": [0.1]}}, "unknown key 'evaluation.learningrates'", "'learning_rates'"),
-    ({"budget": {"zzz": 3}}, "unknown key 'budget.zzz'", "the keys there are evaluations, minutes"),
+    ({"budget": {"zzz": 3}}, "unknown key 'budget.zzz'", "the keys there are evaluations, programs, minutes"),
     ({"zzz": 3}, "unknown key 'zzz'", "the keys there are name, seed, batch, start"),
 ]
 

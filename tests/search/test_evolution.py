@@ -301,3 +301,11 @@ def test_an_exhausted_search_says_so_and_selects(tmp_path: Path, monkeypatch: py
     assert result.progress.exhausted
     again = resume_search(tmp_path, lambda _: FakeEvaluator())
     assert again.winner == result.winner
+
+
+def test_a_budget_of_programs_ends_a_search_where_it_says(tmp_path: Path) -> None:
+    result = start_search(small(budget={"programs": 37, "evaluations": 1000}), FakeEvaluator(), tmp_path / "run")
+    assert result.progress.generated == 37
+    assert result.progress.remaining == 0
+    assert not result.progress.exhausted
+    assert result.winner is not None
