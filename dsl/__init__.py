@@ -9,7 +9,7 @@ Example:
 
 from .algebra import from_sympy, rule_from_sympy, rule_to_sympy, to_sympy
 from .canonical import canonical_hash, canonicalize, hash_and_live, live_names
-from .check import check
+from .check import check, is_valid
 from .domains import Domain
 from .equality import Counterexample, Verdict, equal
 from .errors import Problem, RuleError, Span, UserError
@@ -19,12 +19,14 @@ from .kinds import Kind, Type
 from .latex import latex
 from .library import GROUPS, library_text, load, rule_group, rule_names
 from .lower import Graph, lower
+from .naming import absorb_factor, name_constants
 from .node import Node, const, name
 from .ops import OPS, Op, Reduce
-from .parse import parse, parse_file, rule
+from .parse import parse, parse_assignment, parse_file, rule
 from .reference import Reference
 from .rule import Assign, Buffer, Hyper, If, Rule, Statement
 from .simplification import Simplification, Step, simplify_rule
+from .sympy_form import simplified_by_sympy
 from .transforms import (
     derive,
     with_accumulation,
@@ -65,6 +67,7 @@ __all__ = [
     "Type",
     "UserError",
     "Verdict",
+    "absorb_factor",
     "canonical_hash",
     "canonicalize",
     "check",
@@ -74,6 +77,7 @@ __all__ = [
     "equal",
     "from_sympy",
     "hash_and_live",
+    "is_valid",
     "kind_of",
     "latex",
     "library_text",
@@ -82,7 +86,9 @@ __all__ = [
     "load",
     "lower",
     "name",
+    "name_constants",
     "parse",
+    "parse_assignment",
     "parse_file",
     "reduces",
     "rule",
@@ -90,6 +96,7 @@ __all__ = [
     "rule_group",
     "rule_names",
     "rule_to_sympy",
+    "simplified_by_sympy",
     "simplify_rule",
     "to_sympy",
     "with_accumulation",

@@ -16,7 +16,7 @@ from .errors import Problem, Span
 from .kinds import FACTS, MATRIX_FACTS, Kind, Type
 from .node import Node
 from .ops import MATRIX_REDUCTIONS, OPS, Op, Reduce, reducible, result_kind
-from .rule import Assign, Buffer, If, Path, Rule, Spans
+from .rule import Assign, Buffer, Hyper, If, Path, Rule, Spans
 
 RESERVED = frozenset(
     "w g t matrix step torch math params betas maximize foreach capturable rounding differentiable fused self group "
@@ -50,6 +50,73 @@ def _class_problems(rule: Rule, matrix: bool) -> list[Problem]:
     return [dataclasses.replace(p, message=f"{p.message} {where}") for p in _Checker(straight, matrix=matrix).run()]
 
 
+def is_valid(rule: Rule) -> bool:
+    """Whether `check` finds nothing; for rules without branches found out faster, for it is remembered by statement."""
+    if rule.branches:
+        return not check(rule)
+    version, slots = OPS.version, (Buffer("w"), *rule.buffers)
+    leaves = _leaves(rule.positional, rule.buffers, rule.hypers, rule.uses_t, version)
+    if leaves is None or len(rule.returns) != len(slots):
+        return False
+    env = _FACT_CODES | leaves
+    for statement in rule.body:
+        assert isinstance(statement, Assign)
+        result, leaf = _code(statement.value, env, version), leaves.get(statement.target)
+        if result is None or leaf == _HOST or (leaf is None and _is_taken(statement.target, version)):
+            return False
+        env[statement.target] = result
+    return all(_may_return(node, slot.kind, env, version) for node, slot in zip(rule.returns, slots, strict=True))
+
+
+def _encoded(type_: Type) -> int:
+    """A type as a number: its kind's bits, and the last bit for a condition."""
+    return int(type_.kind) << 1 | type_.boolean
+
+
+_HOST = _encoded(Type(Kind.HOST))
+
+
+@lru_cache(maxsize=1024)
+def _leaves(
+    positional: tuple[str, ...], buffers: tuple[Buffer, ...], hypers: tuple[Hyper, ...], uses_t: bool, version: int
+) -> dict[str, int] | None:
+    """The codes of all names that a signature gives, or None where it is wrong; not to be changed."""
+    checker = _Checker(Rule("", "", buffers, hypers, (), (), uses_t=uses_t, order=positional))
+    checker.check_signature()
+    return None if checker.problems else {n: _encoded(t) for n, t in checker.env.items() if n not in _FACTS}
+
+
+def _code(value: Node, env: Mapping[str, int], version: int) -> int | None:
+    """The code of an expression outside branches, or None where something is wrong in it."""
+    try:
+        return _code_of(value, tuple([env[n] for n in value.names]), version)
+    except KeyError:
+        return None
+
+
+@lru_cache(maxsize=1 << 16)
+def _code_of(value: Node, codes: tuple[int, ...], version: int) -> int | None:
+    """The same by the codes of its names; ``version`` is that of the op table."""
+    checker = _Checker(Rule("", "", (), (), (), ()))
+    checker.env |= {n: Type(Kind(code >> 1), bool(code & 1)) for n, code in zip(value.names, codes, strict=True)}
+    result = checker.infer(value)
+    return None if result is None else _encoded(result)
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_taken(name: str, version: int) -> bool:
+    """Whether no variable can have a name; ``version`` is that of the op table."""
+    return name in OPS or (name in RESERVED and name not in ("w", "g"))
+
+
+def _may_return(node: Node, kind: Kind, env: Mapping[str, int], version: int) -> bool:
+    # a row buffer is handed on by name: it only exists for matrices
+    by_name = node.op == "name" and kind in (Kind.ROW, Kind.COL)
+    code = env.get(str(node.value)) if by_name else _code(node, env, version)
+    bits = int(kind)
+    return code is not None and not code & 1 and code >> 1 | bits == bits  # `Kind.fits`
+
+
 def types(rule: Rule) -> dict[str, Type]:
     """The type of every name at the end of a valid rule, buffers as declared."""
     checker = _Checker(rule)
@@ -60,12 +127,15 @@ def types(rule: Rule) -> dict[str, Type]:
 _MATRIX, _OTHERS = "if matrix:", "else:"
 """The branches, as messages name them."""
 
+_FACTS = {n: Type(Kind.STATIC) for n in FACTS}
+_FACT_CODES = {n: _encoded(t) for n, t in _FACTS.items()}
+
 
 class _Checker:
     def __init__(self, rule: Rule, places: Mapping[str, Span] | None = None, matrix: bool = False) -> None:
         self.rule = rule
         self.places = places or {}
-        self.env: dict[str, Type] = {n: Type(Kind.STATIC) for n in FACTS} | rule.leaves
+        self.env: dict[str, Type] = _FACTS | rule.leaves
         self.partial: dict[str, str] = {}  # names that only one branch defines
         self.assigned: set[str] = set()
         self.problems: list[Problem] = []
@@ -77,7 +147,7 @@ class _Checker:
         self.branches = rule.branches
 
     def run(self) -> list[Problem]:
-        self._signature()
+        self.check_signature()
         for statement in self.rule.body:
             if isinstance(statement, If):
                 self._if(statement)
@@ -88,7 +158,8 @@ class _Checker:
 
     # signature
 
-    def _signature(self) -> None:
+    def check_signature(self) -> None:
+        """Report what is wrong with the arguments."""
         seen: set[str] = set()
         for name in (*self.rule.positional, *(h.name for h in self.rule.hypers)):
             if name in seen:

@@ -133,7 +133,9 @@ INEXACT: tuple[Law, ...] = (
         ("sinh(x)", "x", "the identity near 0; it keeps signs and order"),
         ("tan(x)", "x", "the identity near 0"),
         ("tanh(x)", "x", "the identity near 0; it keeps signs and order"),
+        ("safe_div(x, abs(x))", "sign(x)", "the sign, softened next to 0"),
     ),
+    Law("x / (abs(x) + c)", "sign(x)", "the sign, softened next to 0", lambda v: 0 < v["c"] <= 1e-4, "assumed"),
 )
 """Laws that change what is computed. No part of the canonical form: they make suggestions."""
 
@@ -167,6 +169,13 @@ def _table() -> dict[str, list[_Compiled]]:
     return _compiled(LAWS)
 
 
+@lru_cache(maxsize=1 << 14)
+def _candidates(op: str, below: tuple[str, ...]) -> tuple[_Compiled, ...]:
+    """The exact laws that may hold for an op whose arguments are results of ops ``below``, in their order."""
+    table = _table().get(op, ())
+    return tuple(c for c in table if all(p.op in ("name", b) for p, b in zip(c.pattern.args, below, strict=True)))
+
+
 def _compiled(laws: Iterable[Law]) -> dict[str, list[_Compiled]]:
     table: dict[str, list[_Compiled]] = {}
     for law in laws:
@@ -197,7 +206,7 @@ def _match(pattern: Node, node: Node, binding: Binding) -> bool:
         return bound is node and (node.op == "const" or not _constant_pattern(identifier))
     if pattern.op == "const" or pattern.op != node.op:
         return pattern is node
-    return all(_match(p, a, binding) for p, a in zip(pattern.args, node.args, strict=True))
+    return all(map(_match, pattern.args, node.args, itertools.repeat(binding)))
 
 
 def _holds(law: Law, binding: Binding) -> bool:
@@ -275,7 +284,7 @@ def _rewrite(op: str, args: tuple[Node, ...], build: Build, note: Note | None) -
     if row.commutative:
         args = tuple(sorted(args, key=_sort_key, reverse=row.descending))
     node = Node(op, args)
-    for compiled in _table().get(op, ()):
+    for compiled in _candidates(op, tuple([a.op for a in args])):
         binding: Binding = {}
         if _match(compiled.pattern, node, binding) and _holds(compiled.law, binding):
             result = substitute(compiled.replacement, binding, build)

@@ -18,16 +18,19 @@ _interned: WeakValueDictionary[tuple[object, ...], Node] = WeakValueDictionary()
 
 
 class Node:
-    """An expression. Two nodes with the same op, arguments and value are the same object."""
+    """An expression. Two nodes with the same op, arguments and value are the same object.
 
-    __slots__ = ("__weakref__", "_digest", "_names", "args", "op", "size", "value")
+    ``names`` are the identifiers it refers to, ``size`` counts its operations and leaves.
+    """
+
+    __slots__ = ("__weakref__", "_digest", "args", "names", "op", "size", "value")
 
     op: Final[str]  # type: ignore[misc]  # set once, in __new__
     args: Final[tuple[Node, ...]]  # type: ignore[misc]
     value: Final[Value]  # type: ignore[misc]
     size: Final[int]  # type: ignore[misc]
+    names: Final[frozenset[str]]  # type: ignore[misc]
     _digest: bytes | None
-    _names: frozenset[str] | None
 
     def __new__(cls, op: str, args: tuple[Node, ...] = (), value: Value = None) -> Node:
         """The interned node; makes it if it does not exist yet."""
@@ -42,7 +45,7 @@ class Node:
             put(node, "value", value)
             put(node, "size", 1 + sum(a.size for a in args))
             put(node, "_digest", None)
-            put(node, "_names", None)
+            put(node, "names", _names(op, args, value))
             _interned[key] = node
         return node
 
@@ -66,24 +69,16 @@ class Node:
     @property
     def digest(self) -> bytes:
         """16 bytes that depend on the structure alone: equal in every process and on every machine."""
-        if self._digest is None:
-            for node in self.walk():
-                if node._digest is None:
-                    object.__setattr__(node, "_digest", _digest(node))
+        stack = [self] if self._digest is None else []
+        while stack:
+            node = stack[-1]
+            missing = [a for a in node.args if a._digest is None]
+            if not missing:
+                object.__setattr__(node, "_digest", _digest(node))
+                stack.pop()
+            stack += missing
         assert self._digest is not None
         return self._digest
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The identifiers it refers to."""
-        if self._names is None:
-            for node in self.walk():
-                if node._names is None:
-                    found = frozenset((str(node.value),)) if node.op == "name" else frozenset[str]()
-                    found = found.union(*(a._names or () for a in node.args))
-                    object.__setattr__(node, "_names", found)
-        assert self._names is not None
-        return self._names
 
     def walk(self) -> Iterator[Node]:
         """Every distinct node below and including this one, arguments before their users."""
@@ -97,6 +92,13 @@ class Node:
                 seen.add(node)
                 stack.append((node, True))
                 stack.extend((a, False) for a in reversed(node.args))
+
+
+def _names(op: str, args: tuple[Node, ...], value: Value) -> frozenset[str]:
+    if op == "name":
+        return frozenset((str(value),))
+    first, *others = [a.names for a in args] or [frozenset[str]()]
+    return first.union(*others) if others else first
 
 
 def _digest(node: Node) -> bytes:

@@ -82,6 +82,21 @@ def parse(text: str, filename: str = "<rule>") -> Rule:
     return rule
 
 
+def parse_assignment(line: str) -> Assign:
+    """Read one statement ``name = expression``; whether its names are defined is for its rule to say.
+
+    Raises:
+        RuleError: It is no assignment in the language.
+    """
+    module = _tree(line, "<statement>")
+    reader = _Reader(Source(line))
+    found = [a for statement in module.body for a in reader.statement(statement)]
+    if reader.problems or len(found) != 1:
+        problem = Problem(f"{len(found)} statements", "one assignment", "read them one by one", None)
+        raise RuleError(reader.problems or [problem], line, "<statement>")
+    return Assign(found[0].target, found[0].value)
+
+
 def parse_file(path: str | FilePath) -> Rule:
     """Read a rule from a file of at most `MAX_BYTES` bytes.
 
@@ -537,7 +552,7 @@ class _Reader:
                 case ast.If():
                     statements += self._if(statement)
                 case _:
-                    statements += self._assign(statement)
+                    statements += self.statement(statement)
         if returned is None or not _elements(returned.value):
             self.problem(
                 f"rule {function.name!r} returns nothing",
@@ -562,11 +577,12 @@ class _Reader:
                     "choose values element by element with where(condition, x, y)",
                     statement.test,
                 )
-        then = [a for s in statement.body for a in self._assign(s)]
-        other = [a for s in statement.orelse for a in self._assign(s)]
+        then = [a for s in statement.body for a in self.statement(s)]
+        other = [a for s in statement.orelse for a in self.statement(s)]
         return [If(tuple(then), tuple(other))]
 
-    def _assign(self, statement: ast.stmt) -> list[Assign]:
+    def statement(self, statement: ast.stmt) -> list[Assign]:
+        """An assignment; ``pass`` is none, and in place of anything else stand the names that it would set."""
         match statement:
             case ast.Assign(targets=[ast.Name(id=target) as place]):
                 self._identifier(target, place)

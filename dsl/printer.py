@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import lru_cache
 
 from .domains import Domain
 from .kinds import Kind
@@ -43,11 +44,12 @@ def number(value: float) -> str:
 
 def expression(node: Node) -> str:
     """An expression as text, with no more parentheses than it needs."""
-    return _print(node)[0]
+    return _print(node, OPS.version)[0]
 
 
-def _print(node: Node) -> tuple[str, int]:
-    """The text of a node and how tightly its outermost operator binds."""
+@lru_cache(maxsize=1 << 16)
+def _print(node: Node, version: int) -> tuple[str, int]:
+    """The text of a node and how tightly its outermost operator binds; ``version`` is that of the op table."""
     if node.op == "name":
         return str(node.value), ATOM
     if node.op == "const":
@@ -55,7 +57,7 @@ def _print(node: Node) -> tuple[str, int]:
         text = number(node.value)
         return text, _UNARY if text.startswith("-") else ATOM
     op = OPS.get(node.op)
-    parts = [_print(a) for a in node.args]
+    parts = [_print(a, version) for a in node.args]
     if op is None:  # only in a message about it
         return f"{node.op}({', '.join(text for text, _ in parts)})", ATOM
     if op.symbol and op.arity == 1:

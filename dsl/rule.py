@@ -102,6 +102,14 @@ class Rule:
     source: str = field(default="", compare=False, repr=False)
     filename: str = field(default="<rule>", compare=False, repr=False)
 
+    def __hash__(self) -> int:
+        """The hash of what equality compares, remembered: it is asked for often."""
+        found: int | None = self.__dict__.get("_hash")
+        if found is None:
+            own = self.name, self.doc, self.buffers, self.hypers, self.body, self.returns, self.uses_t, self.order
+            found = self.__dict__["_hash"] = hash(own)
+        return found
+
     @cached_property
     def leaves(self) -> dict[str, Type]:
         """The type of every name of the signature."""
@@ -127,13 +135,20 @@ class Rule:
     @property
     def branches(self) -> bool:
         """Whether the rule treats matrices differently."""
-        return any(isinstance(s, If) for s in self.body)
+        return If in map(type, self.body)
 
     @property
     def classes(self) -> tuple[bool, ...]:
         """The classes of parameters that differ in code or buffers: (False, True) for matrices apart, else (False,)."""
         apart = self.branches or any(b.kind in (Kind.ROW, Kind.COL) for b in self.buffers)
         return (False, True) if apart else (False,)
+
+    @property
+    def length(self) -> int:
+        """How many assignments it has, those inside branches included."""
+        if not self.branches:
+            return len(self.body)
+        return sum(len(s.then) + len(s.other) if isinstance(s, If) else 1 for s in self.body)
 
     def assigns(self) -> Iterator[Assign]:
         """Every assignment, those inside branches included."""
