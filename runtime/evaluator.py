@@ -11,6 +11,7 @@ import torch
 from evoptim.dsl import Rule
 
 from .population import PopulationResult, train_population
+from .task import Task
 from .tasks import get_task
 
 CODE_VERSION = 3
@@ -36,11 +37,11 @@ class PopulationEvaluator:
     """Evaluates rules on one task by the population trainer.
 
     Args:
-        task: Name of a task.
-        steps: Updates per training.
-        batch_size: Examples per update.
+        task: A task or its name.
+        steps: Updates per training; None for the task's own.
+        batch_size: Examples per update; None for the task's own.
         schedule: Learning-rate schedule.
-        device: Where to train.
+        device: Where to train; a task that is given as such knows.
         threads: As in `train_population`, and the next two as well.
         memory: Bytes.
         time_limit: Seconds of a batch.
@@ -48,9 +49,9 @@ class PopulationEvaluator:
 
     def __init__(
         self,
-        task: str,
-        steps: int,
-        batch_size: int,
+        task: str | Task,
+        steps: int | None,
+        batch_size: int | None,
         schedule: str = "linear",
         device: str = "cpu",
         *,
@@ -58,8 +59,10 @@ class PopulationEvaluator:
         memory: int | None = None,
         time_limit: float = math.inf,
     ) -> None:
-        self.task = get_task(task, device)
-        self.steps, self.batch_size, self.schedule = steps, batch_size, schedule
+        self.task = get_task(task, device) if isinstance(task, str) else task
+        self.steps = self.task.steps if steps is None else steps
+        self.batch_size = self.task.batch_size if batch_size is None else batch_size
+        self.schedule = schedule
         self.threads, self.memory, self.time_limit = threads, memory, time_limit
 
     @property
@@ -67,19 +70,22 @@ class PopulationEvaluator:
         """What results depend on besides rule, setting and seed."""
         data = self.task.sha256[:12]
         run = f"{self.steps}x{self.batch_size}-{self.schedule}"
-        return f"population-{CODE_VERSION}/torch-{torch.__version__}/{self.task.name}-{data}/{run}"
+        task = self.task.name if self.task.revision == 1 else f"{self.task.name}.{self.task.revision}"
+        where = "" if self.task.device.type == "cpu" else f"/{self.task.device.type}"
+        return f"population-{CODE_VERSION}/torch-{torch.__version__}/{task}-{data}/{run}{where}"
 
     def evaluate(
         self, rules: Sequence[Rule], settings: Sequence[Mapping[str, float]], seeds: Sequence[int]
     ) -> list[list[TrialResult]]:
-        """All trials of every rule; a rule that breaks the batch is trained alone and marked with its error."""
+        """All trials of every rule; a batch that breaks is halved until the rule that broke it is found and marked."""
         try:
             result = self._train(rules, settings, seeds)
         except Exception as error:  # a candidate's failure is a result, not the end of the search
             if len(rules) == 1:
                 reason = f"{type(error).__name__}: {error}"[:500]
                 return [[TrialResult(dict(s), seed, "error", math.inf, reason) for s in settings for seed in seeds]]
-            return [trials for rule in rules for trials in self.evaluate([rule], settings, seeds)]
+            half = len(rules) // 2
+            return [*self.evaluate(rules[:half], settings, seeds), *self.evaluate(rules[half:], settings, seeds)]
         return [_trials(result, i, settings, seeds) for i in range(len(rules))]
 
     def stream(

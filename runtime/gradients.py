@@ -46,11 +46,21 @@ class Gradients:
         validation_chunk: The same where only losses are computed, on the validation set.
         work: What works the chunks off.
         threads: With how many threads.
+        whole: Whether the last chunk is filled up: kernels of GPUs round by how many replicas are in a call.
     """
 
-    def __init__(self, task: Task, chunk: int, validation_chunk: int, work: Map = map, threads: int = 1) -> None:
+    def __init__(
+        self,
+        task: Task,
+        chunk: int,
+        validation_chunk: int,
+        work: Map = map,
+        threads: int = 1,
+        whole: bool = False,
+    ) -> None:
         self.shapes = task.shapes
         self.chunk, self.validation_chunk, self.work = chunk, validation_chunk, work
+        self.fewest, self.validation_fewest = (chunk, validation_chunk) if whole else (FEWEST, FEWEST)
         self.idle: SimpleQueue[Functions] = SimpleQueue()
         for _ in range(threads):
             self.idle.put(Functions(task.duplicate()))
@@ -67,8 +77,8 @@ class Gradients:
 
         def differentiate(rows: slice) -> Tensor:
             count = len(w[rows])
-            batches = tuple(b.index_select(0, _padded(seed_of[rows])) for b in batch)
-            params = unflatten(_padded(w[rows]), self.shapes)
+            batches = tuple(b.index_select(0, _padded(seed_of[rows], self.fewest)) for b in batch)
+            params = unflatten(_padded(w[rows], self.fewest), self.shapes)
             with self._functions() as functions:
                 gradients, losses = functions.differentiate(params, batches)
             torch.cat([gradients[n][:count].flatten(1) for n in self.shapes], dim=1, out=out[rows])
@@ -80,8 +90,9 @@ class Gradients:
         """The losses ``[R]`` of parameters ``w`` [R, D] on one batch for all."""
 
         def evaluate(rows: slice) -> Tensor:
+            params = unflatten(_padded(w[rows], self.validation_fewest), self.shapes)
             with torch.no_grad(), self._functions() as functions:
-                return functions.evaluate(unflatten(_padded(w[rows]), self.shapes), batch)[: len(w[rows])]
+                return functions.evaluate(params, batch)[: len(w[rows])]
 
         return torch.cat([*self.work(evaluate, _chunks(len(w), self.validation_chunk))])
 
@@ -99,9 +110,9 @@ def _chunks(total: int, size: int) -> list[slice]:
     return [slice(first, min(first + size, total)) for first in range(0, total, size)]
 
 
-def _padded(x: Tensor) -> Tensor:
-    """A single row twice."""
-    return x.repeat(FEWEST, *(1,) * (x.ndim - 1)) if len(x) < FEWEST else x
+def _padded(x: Tensor, fewest: int) -> Tensor:
+    """The rows again and again until there are so many, if there are fewer."""
+    return x.repeat(-(-fewest // len(x)), *(1,) * (x.ndim - 1))[:fewest] if len(x) < fewest else x
 
 
 def flatten(params: Mapping[str, Tensor]) -> Tensor:

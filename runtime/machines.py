@@ -14,15 +14,15 @@ from evoptim.dsl import Rule
 
 from .bytecode import compile_bytecode
 from .hosts import Schedule
-from .interpreter import SUFFIXES, Interpreter, Member, load_interpreter
+from .interpreter import DeviceInterpreter, Interpreter, Member, find_runner
 from .machine import Layout, Machine
 
 
 class Machines:
     """Rules over a population whose rows are ordered rule by rule.
 
-    On the CPU, rules with bytecode run in one call of the compiled interpreter. The others, and all of them elsewhere,
-    in other types than float32 and float64, or without a compiler, run in torch, rule by rule.
+    On the CPU and on NVIDIA GPUs, rules with bytecode run in one call of the compiled interpreter. The others, and all
+    of them elsewhere, in other types than float32 and float64, or without a compiler, run in torch, rule by rule.
 
     Args:
         rules: Valid rules.
@@ -47,21 +47,28 @@ class Machines:
         dtype: torch.dtype,
         threads: int,
     ) -> None:
-        fits = device.type == "cpu" and dtype in SUFFIXES and all(map(math.prod, layout))  # none without entries
-        codes = [compile_bytecode(rule) if fits else None for rule in rules]
-        library = load_interpreter(dtype) if any(codes) else None
+        entries = all(map(math.prod, layout))  # no parameter is without any
+        codes = [compile_bytecode(rule) if entries else None for rule in rules]
+        runner = find_runner(device, dtype, threads) if any(codes) else None
         self.members: dict[int, Member] = {}
         self.machines: dict[int, Machine] = {}
         for i, (rule, code) in enumerate(zip(rules, codes, strict=True)):
-            if library is not None and code is not None:
-                self.members[i] = Member(code, layout, settings, steps, schedule)
+            member = (
+                Member(code, layout, settings, steps, schedule) if runner is not None and code is not None else None
+            )
+            if runner is not None and member is not None and runner.fits(member.tables):
+                self.members[i] = member
             else:
                 self.machines[i] = Machine(rule, layout, settings, steps, schedule)
         self.counts = [len(settings)] * len(rules)
-        self.interpreter = None
-        if library is not None and self.members:
-            members = [*self.members.values()]
-            self.interpreter = Interpreter(members, self._places(), dtype, library, threads)
+        self.interpreter: Interpreter | DeviceInterpreter | None = None
+        if runner is not None and self.members:
+            self.interpreter = runner.start([*self.members.values()], self._places())
+
+    @property
+    def counting(self) -> DeviceInterpreter | None:
+        """The interpreter, if all rules run in one whose steps the device counts, so that they can be replayed."""
+        return self.interpreter if isinstance(self.interpreter, DeviceInterpreter) and not self.machines else None
 
     def step(self, w: Tensor, g: Tensor, t: int) -> None:
         """Update ``w`` [R, D] in place from gradients ``g`` [R, D] at step ``t`` (1, 2, ...)."""

@@ -30,6 +30,9 @@ CHUNK = 96
 CHUNK_BYTES = 64 << 20
 """What their activations take at the most, as long as `FEWEST` fit: what leaves the cache gains nothing either."""
 
+DEVICE_CHUNK, DEVICE_CHUNK_BYTES = 512, 4 << 30
+"""The same on GPUs, where calls are filled up to whole chunks: their size does not depend on what is trained."""
+
 SLACK = 1.25
 """What kernels allocate for themselves is not seen; it stays within this factor."""
 
@@ -69,7 +72,8 @@ def plan_memory(
     """
     limit = int(SHARE * available_memory(task.device)) if limit is None else limit
     training, validation = activation_bytes(task, batch_size)
-    chunk, validation_chunk = (_chunk(each, total, limit // (2 * threads)) for each in (training, validation))
+    size = _chunk if task.device.type == "cpu" else _device_chunk
+    chunk, validation_chunk = (size(each, total, limit // (2 * threads)) for each in (training, validation))
     working = threads * max(chunk * training, validation_chunk * validation)
     each = replica_bytes(task, rules)
     fit = (limit - working) // each
@@ -88,6 +92,12 @@ def _chunk(each: int, total: int, limit: int) -> int:
     return max(FEWEST, min(CHUNK, total, min(CHUNK_BYTES, limit) // each))
 
 
+def _device_chunk(each: int, total: int, limit: int) -> int:
+    """The same on a GPU: a power of two, and as long as memory allows the same for whatever is trained."""
+    fit = min(DEVICE_CHUNK, min(DEVICE_CHUNK_BYTES, limit) // each)
+    return max(FEWEST, 1 << max(0, fit.bit_length() - 1))
+
+
 def _mebibytes(count: int) -> str:
     return f"{count / 2**20:.1f} MiB"
 
@@ -95,7 +105,8 @@ def _mebibytes(count: int) -> str:
 def available_memory(device: torch.device) -> int:
     """Bytes that can be allocated on a device now, or all there are where the system does not say."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for itself
+        return torch.cuda.mem_get_info(device)[0] + kept
     table = Path("/proc/meminfo")
     if not table.exists():
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

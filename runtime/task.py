@@ -55,6 +55,8 @@ class Task(ABC):
     batch_size: int
     steps: int
     """Updates after which tuned AdamW has learned most of what it can."""
+    revision: int = 1
+    """Raised whenever a change of the task changes results."""
     delay: int = 0
     """The gradient of step t is taken where the parameters were at step t - delay; trainers see to it."""
     metric: Metric = Metric("loss", "lower")

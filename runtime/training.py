@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from evoptim.dsl import Rule
 from .gradients import Gradients, flatten
 from .hosts import Schedule
 from .machines import Machines
+from .steps import PlainSteps, ReplayedSteps, Steps
 from .task import Task
 
 OK, DIVERGED, TIMEOUT = "ok", "diverged", "timeout"
@@ -76,7 +76,7 @@ class Training:
         gradients: Gradients,
     ) -> None:
         self.began = time.perf_counter()
-        self.regime, self.start, self.gradients = regime, start, gradients
+        self.regime, self.gradients = regime, gradients
         task, steps = regime.task, regime.steps
         self.total = len(rules) * len(trials)
         layout, settings = tuple(task.shapes.values()), [setting for setting, _ in trials]
@@ -84,10 +84,17 @@ class Training:
             rules, layout, settings, steps, regime.schedule, device=task.device, dtype=task.dtype, threads=1
         )
         self.index = np.arange(self.total)  # which replica of the outcome each row of w is
-        self.seed_of = torch.tensor([seed for _, seed in trials] * len(rules), device=task.device)
-        self.w = start.w[self.seed_of].contiguous()
-        self.past: deque[Tensor] = deque(maxlen=task.delay + 1)  # parameters of the latest steps, oldest first
+        self.alive = np.full(self.total, True)  # the rows that have not diverged
         self.done = np.zeros(self.total, dtype=np.int64)  # steps by replica of the outcome
+        seed_of = torch.tensor([seed for _, seed in trials] * len(rules), device=task.device)
+        self.steps = self._steps(start.orders, start.w[seed_of].contiguous(), seed_of)
+
+    def _steps(self, orders: Tensor, w: Tensor, seed_of: Tensor) -> Steps:
+        task, interpreter = self.regime.task, self.machines.counting
+        if interpreter is None:
+            return PlainSteps(task, orders, self.machines, self.gradients, w, seed_of)
+        most = min(self.regime.check_every, self.regime.steps)
+        return ReplayedSteps(task, orders, interpreter, self.gradients, w, seed_of, most)
 
     def run(self) -> Outcome:
         """Train, validate, and say how it went."""
@@ -107,53 +114,42 @@ class Training:
         """All steps, or those that the time allows; returns the training curve ``[replica, check]``."""
         steps, every = self.regime.steps, self.regime.check_every
         curve = np.full((self.total, -(-steps // every)), np.nan)
-        g = torch.empty_like(self.w)
-        window: list[Tensor] = []
         for k in range(steps):
-            if len(self.w) == 0 or self._late():
+            if not self.alive.any() or self._late():
                 break
-            window.append(self._losses(k, g))
-            if k == 0:
-                self.ceiling = self.regime.hopeless * np.maximum(np.abs(_on_host(window[0])), 1)
-            self.machines.step(self.w, g, k + 1)
-            self.done[self.index] = k + 1
+            self.steps.take(k)
+            self.done[self.index[self.alive]] = k + 1
             if (k + 1) % every == 0 or k + 1 == steps:
-                losses = _on_host(torch.stack(window)).mean(0)  # torch would round by how many replicas there are
-                window = []
-                curve[self.index, k // every] = losses
-                if not (alive := np.isfinite(losses) & (losses <= self.ceiling[self.index])).all():
-                    self._keep(alive)
-                    g = torch.empty_like(self.w)
+                self._check(k, curve[:, k // every])
+                if (~self.alive).sum() > self.steps.patience * len(self.alive):
+                    self._keep()
+        self._keep()
         return curve
 
-    def _losses(self, k: int, g: Tensor) -> Tensor:
-        """The losses ``[replica]`` of step ``k``, whose gradients go into ``g`` [replica, D]."""
-        batch = self.regime.task.batch(self.start.orders[k])
-        return self.gradients(self._where(), batch, self.seed_of, g)
+    def _check(self, k: int, curve: NDArray[np.float64]) -> None:
+        """Write the mean losses up to step ``k`` into a column of the curve, and mark replicas that have diverged."""
+        window = self.steps.losses()
+        if k < self.regime.check_every:
+            self.ceiling = self.regime.hopeless * np.maximum(np.abs(window[0]), 1)  # no replica has been taken out yet
+        with np.errstate(all="ignore"):  # those that have diverged
+            losses = window.mean(0)  # torch would round by how many replicas there are
+        curve[self.index[self.alive]] = losses[self.alive]
+        self.alive &= np.isfinite(losses) & (losses <= self.ceiling[self.index])
 
-    def _where(self) -> Tensor:
-        """The parameters at which this step's gradients are taken: the present ones but for tasks with a delay."""
-        if not self.regime.task.delay:
-            return self.w
-        self.past.append(self.w.clone())
-        return self.past[0]
-
-    def _keep(self, alive: NDArray[np.bool_]) -> None:
-        """Take the other replicas out and close the gaps."""
-        self.machines.keep(alive)
-        rows = torch.from_numpy(np.flatnonzero(alive)).to(self.w.device)
-        self.index = self.index[alive]
-        self.w, self.seed_of = self.w[rows], self.seed_of[rows]
-        self.past = deque((w[rows] for w in self.past), maxlen=self.past.maxlen)
+    def _keep(self) -> None:
+        """Take the diverged replicas out and close the gaps."""
+        if self.alive.all():
+            return
+        self.machines.keep(self.alive)
+        self.steps.keep(torch.from_numpy(np.flatnonzero(self.alive)).to(self.regime.task.device))
+        self.index = self.index[self.alive]
+        self.alive = np.full(len(self.index), True)
 
     def _validate(self) -> NDArray[np.float64]:
         """Validation loss per replica, infinite for those that diverged."""
         out = np.full(self.total, np.inf)
-        if len(self.w):
-            values = _on_host(self.gradients.validate(self.w, self.regime.task.validation()))
+        if len(self.index):
+            found = self.gradients.validate(self.steps.w, self.regime.task.validation())
+            values = found.double().cpu().numpy()
             out[self.index] = np.where(np.isfinite(values), values, np.inf)
         return out
-
-
-def _on_host(losses: Tensor) -> NDArray[np.float64]:
-    return losses.double().cpu().numpy()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .task import Batch, Task
+from .task import Batch, Params, Stacked, Task
 
 
 class Variant(Task):
@@ -33,7 +33,7 @@ class Variant(Task):
         self.inner = task
         self.name = f"{task.name}+{self.suffix}"
         self.level, self.batch_size, self.steps, self.metric = task.level, task.batch_size, task.steps, task.metric
-        self.delay = task.delay
+        self.delay, self.revision = task.delay, task.revision + 1  # 1: before `stacked` was the wrapped task's
         self.summary = f"{task.summary}; {self.effect}"
         super().__init__(task.device, task.dtype)
 
@@ -48,6 +48,11 @@ class Variant(Task):
 
     def score(self, model: Callable[..., Tensor], batch: Batch) -> Tensor:
         return self.inner.score(model, batch)
+
+    def stacked(self) -> Stacked | None:
+        """The wrapped task's, unless a subclass has a model or a loss of its own."""
+        same = type(self).build is Variant.build and type(self).objective is Variant.objective
+        return self.inner.stacked() if same else None
 
     def trivial_loss(self) -> float:
         return self.inner.trivial_loss()
@@ -97,6 +102,10 @@ class Stale(Variant):
         self.delay += self.lag
 
 
+_PREFIX = "inner."
+"""Of the names of a module's parameters in `Mapped`."""
+
+
 class Mapped(nn.Module):
     """A module whose parameters go through a function before each use; what is trained are the ones before it."""
 
@@ -114,7 +123,24 @@ class MappedVariant(Variant):
 
     @abstractmethod
     def function(self, name: str, parameter: Tensor) -> Tensor:
-        """What the task uses in place of a parameter."""
+        """What the task uses in place of a parameter, or of parameters that are stacked."""
+
+    @abstractmethod
+    def pullback(self, name: str, gradient: Tensor) -> Tensor:
+        """The gradient of a parameter from that of what is used in its place."""
+
+    def stacked(self) -> Stacked | None:
+        """The wrapped task's on what is used in place of the parameters, to the bit."""
+        differentiate = self.inner.stacked()
+        if differentiate is None:
+            return None
+
+        def mapped(params: Params, batch: Batch) -> tuple[Params, Tensor]:
+            used = {n: self.function(n, params[_PREFIX + n]) for n in self.inner.shapes}
+            gradients, losses = differentiate(used, batch)
+            return {_PREFIX + n: self.pullback(n, g) for n, g in gradients.items()}, losses
+
+        return mapped
 
     def build(self) -> nn.Module:
         return Mapped(self.inner.build(), self.function)
@@ -133,6 +159,9 @@ class LowPrecision(MappedVariant):
     def function(self, name: str, parameter: Tensor) -> Tensor:
         return parameter.to(torch.bfloat16).to(parameter.dtype)
 
+    def pullback(self, name: str, gradient: Tensor) -> Tensor:
+        return gradient.to(torch.bfloat16).to(gradient.dtype)
+
 
 UNITS = (1 / 8, 1 / 4, 1 / 2, 2.0, 4.0, 8.0)
 
@@ -148,6 +177,9 @@ class Reparametrized(MappedVariant):
 
     def function(self, name: str, parameter: Tensor) -> Tensor:
         return parameter * _unit(name)
+
+    def pullback(self, name: str, gradient: Tensor) -> Tensor:
+        return gradient * _unit(name)
 
     def initialize(self, module: nn.Module, generator: torch.Generator) -> None:
         super().initialize(module, generator)

@@ -26,6 +26,7 @@ _SUPERINSTRUCTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     # moving averages and the frame
     ("a * x + b * (y * y)", ("svsv",)),
     ("a * x + b * y", ("svsv",)),
+    ("x - a * (y / z + b * x)", ("vsvss", "vssvs")),
     ("x - a * (y + b * x)", ("vsvs",)),
     ("x + s * (y - x)", ("vsv", "vvv")),
     # quotients
@@ -37,7 +38,10 @@ _SUPERINSTRUCTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sqrt(abs(x))", ("v",)),
     ("sqrt(x) + a", ("vs",)),
     ("x / sqrt(y)", ("vv", "sv")),
+    ("x / (y / a + b)", ("vvss",)),
     ("x / (y + z)", ("vvv", "vvs")),
+    ("x / (y - z)", ("vvv", "vvs", "vsv")),
+    ("x / a / b", ("vss",)),
     ("log(abs(x) + 1e-8)", ("v",)),
     # products and sums
     ("x * x * x", ("v",)),

@@ -25,7 +25,7 @@ def calibrate(
         task: The task, on the CPU in float32.
         horizons: Lengths of AdamW's trainings in multiples of the task's own, which is always among them.
         command: What was typed, to be kept with the result.
-        known: What an earlier run has measured, to be gone on from.
+        known: What an earlier run has measured, to be gone on from with the budget that it had.
 
     Yields:
         The calibration so far, after each result; nothing where all of them are known.
@@ -37,14 +37,15 @@ def calibrate(
     so_far = known or _empty(task, fresh)
     if so_far.sha256 != task.sha256 or so_far.provenance.conditions != fresh.conditions:
         raise UserError(f"{task.name} was measured under other conditions than today's", "measure all of it anew")
+    rounds = so_far.provenance.decay_rounds
     measured = {(r.rule, r.steps) for r in so_far.results}
     for baseline, steps in _plan(task, horizons):
         if (baseline.rule, steps) in measured:
             continue
         start = time.perf_counter()
-        results = (*so_far.results, tune(baseline, task, steps))
+        results = (*so_far.results, tune(baseline, task, steps, decay_rounds=rounds))
         seconds = so_far.provenance.seconds + time.perf_counter() - start
-        so_far = replace(so_far, results=results, provenance=Provenance.here(command, seconds))
+        so_far = replace(so_far, results=results, provenance=Provenance.here(command, seconds, rounds))
         yield so_far
 
 

@@ -18,7 +18,7 @@ from evoptim.dsl import UserError
 from ..task import Task
 from ..tasks import get_task
 from .envelope import Envelope
-from .tuning import FRESH_SEEDS, TUNING_SEEDS, Tuned
+from .tuning import DECAY_ROUNDS, FRESH_SEEDS, TUNING_SEEDS, Tuned
 
 FOLDER = Path(__file__).with_name("data")
 FORMAT = 1
@@ -38,6 +38,7 @@ class Provenance:
         schedule: Learning-rate schedule of every training.
         tuning_seeds: Seeds that settings were chosen on.
         fresh_seeds: Seeds of the losses that are kept.
+        decay_rounds: Weight decays that tuning added to the first ones; files of before it did say nothing.
     """
 
     date: str
@@ -48,9 +49,10 @@ class Provenance:
     schedule: str
     tuning_seeds: tuple[int, ...]
     fresh_seeds: tuple[int, ...]
+    decay_rounds: int = 0
 
     @classmethod
-    def here(cls, command: str, seconds: float) -> Provenance:
+    def here(cls, command: str, seconds: float, decay_rounds: int = DECAY_ROUNDS) -> Provenance:
         """Of a measurement that ends now."""
         versions = {"python": platform.python_version()} | {n: version(n) for n in ("evoptim", "torch", "numpy")}
         return cls(
@@ -62,6 +64,7 @@ class Provenance:
             schedule="linear",
             tuning_seeds=TUNING_SEEDS,
             fresh_seeds=FRESH_SEEDS,
+            decay_rounds=decay_rounds,
         )
 
     @property

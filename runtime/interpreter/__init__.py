@@ -1,5 +1,8 @@
-"""The population machine in C++: one interpreter for all rules, compiled once per machine."""
+"""The population machine: one interpreter for all rules, in C++ and in CUDA C++, compiled once per machine."""
 
-from .launcher import SUFFIXES, Interpreter, Member, load_interpreter
+from .device import DeviceInterpreter
+from .launcher import SUFFIXES, Interpreter, load_interpreter
+from .replicas import Member
+from .runner import find_runner
 
-__all__ = ["SUFFIXES", "Interpreter", "Member", "load_interpreter"]
+__all__ = ["SUFFIXES", "DeviceInterpreter", "Interpreter", "Member", "find_runner", "load_interpreter"]

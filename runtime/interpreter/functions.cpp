@@ -2,8 +2,20 @@
 //
 // They are computed in double and rounded once, so they are within 0.51 units in the last place of the exact value.
 // Those of double are the standard library's. Series are cut where what is left is below 1e-10 of the result, which a
-// float does not show, and later where a difference follows.
+// float does not show, and later where a difference follows. GPUs have all of them in float.
 
+template <typename A> DEVICE inline A exp_(const A x) { return std::exp(x); }
+template <typename A> DEVICE inline A exp2_(const A x) { return std::exp2(x); }
+template <typename A> DEVICE inline A expm1_(const A x) { return std::expm1(x); }
+template <typename A> DEVICE inline A log_(const A x) { return std::log(x); }
+template <typename A> DEVICE inline A log2_(const A x) { return std::log2(x); }
+template <typename A> DEVICE inline A log10_(const A x) { return std::log10(x); }
+template <typename A> DEVICE inline A log1p_(const A x) { return std::log1p(x); }
+template <typename A> DEVICE inline A atan_(const A x) { return std::atan(x); }
+template <typename A> DEVICE inline A tanh_(const A x) { return std::tanh(x); }
+template <typename A> DEVICE inline A pow_(const A x, const A y) { return std::pow(x, y); }
+
+#ifndef ON_DEVICE
 #define EACH_ENTRY [[gnu::always_inline]] inline
 
 EACH_ENTRY double from_bits(const uint64_t bits) {
@@ -110,17 +122,6 @@ EACH_ENTRY double pow_wide(const double x, const double y) {
     return y == 2 ? x * x : known;
 }
 
-template <typename A> inline A exp_(const A x) { return std::exp(x); }
-template <typename A> inline A exp2_(const A x) { return std::exp2(x); }
-template <typename A> inline A expm1_(const A x) { return std::expm1(x); }
-template <typename A> inline A log_(const A x) { return std::log(x); }
-template <typename A> inline A log2_(const A x) { return std::log2(x); }
-template <typename A> inline A log10_(const A x) { return std::log10(x); }
-template <typename A> inline A log1p_(const A x) { return std::log1p(x); }
-template <typename A> inline A atan_(const A x) { return std::atan(x); }
-template <typename A> inline A tanh_(const A x) { return std::tanh(x); }
-template <typename A> inline A pow_(const A x, const A y) { return std::pow(x, y); }
-
 EACH_ENTRY float exp_(const float x) { return float(exp_wide(x)); }
 EACH_ENTRY float exp2_(const float x) { return float(exp_wide(x * LN2)); }
 EACH_ENTRY float expm1_(const float x) { return float(expm1_wide(x)); }
@@ -135,3 +136,4 @@ EACH_ENTRY float sigmoid_(const float x) { return float(1 / (1 + exp_wide(-doubl
 EACH_ENTRY float softplus_(const float x) {
     return float((x > 0 ? double(x) : 0.0) + log1p_wide(exp_wide(-std::fabs(double(x)))));
 }
+#endif

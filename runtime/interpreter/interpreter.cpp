@@ -1,49 +1,10 @@
 // The population machine: runs the bytecode of many rules, each over many replicas, without compiling any of them.
 //
-// What stands above this text and at the line `operations` is printed from the op table. Numbers are of type A. A tile
-// is summed in A over fixed lanes; sums over tiles and units are taken in double and in order, so that results depend
-// neither on the number of threads nor on what else runs in the same call.
+// What stands at the line `operations` is printed from the op table. Numbers are of type A. A tile is summed in A over
+// fixed lanes; sums over tiles and units are taken in double and in order, so that results depend neither on the number
+// of threads nor on what else runs in the same call.
 
 constexpr int64_t LANES = 32;  // partial sums of a tile
-
-enum Domain { SCALAR, PLANE, ROW, COL, TENSOR, DOMAINS };
-enum Space { REGISTER, PARAMETER, GRADIENT, STATE, NUMBER, SCRATCH, SPACES };
-enum How { SUM, AMAX, AMIN };
-
-// The tables, as the launcher fills them.
-
-struct Instruction { int32_t op, to, x[5]; };
-struct Section { int32_t domain, code, code_end, moving, moving_end, reductions, reductions_end; };
-struct Reduction { int32_t how, to, domain, onto, mean, shared; };
-
-struct Code {  // of one class of parameters
-    const Instruction* instructions;
-    const Section* sections;
-    const Reduction* reductions;
-    const int32_t* stages;  // the first section of each stage, and the end
-    const int32_t* moving;  // by section, the values that advance with its entries
-    const int32_t* spaces;  // of each value
-    int64_t stage_count, value_count, lined;
-};
-
-struct Parameter {
-    const Code* code;
-    const int64_t* offsets;   // of each value in its space
-    const int64_t* partials;  // of each reduction among the partial results
-    int64_t lengths[DOMAINS], rows, cols;
-};
-
-struct Program {
-    const Parameter* parameters;
-    int64_t parameter_count, stage_count;
-};
-
-struct Member {  // all replicas of one rule
-    const Program* program;
-    void* state;
-    const void* numbers;  // by step and replica
-    int64_t state_stride, number_stride, replicas;
-};
 
 struct Batch {
     const Member* members;
@@ -58,14 +19,6 @@ struct Batch {
 
 // Reductions and broadcasts.
 
-template <typename A> inline A start(const int how) {
-    return how == SUM ? A(0) : A(how == AMAX ? -INFINITY : INFINITY);
-}
-
-template <typename A> inline A together(const int how, const A total, const A x) {
-    return how == SUM ? total + x : how == AMAX ? max_(x, total) : min_(x, total);
-}
-
 template <int how, typename A> inline double folded(const A* const x, const int64_t n) {
     A lanes[LANES];
     const int64_t whole = n / LANES * LANES;
@@ -76,15 +29,6 @@ template <int how, typename A> inline double folded(const A* const x, const int6
     for (int64_t width = LANES / 2; width; width /= 2)
         for (int64_t k = 0; k < width; ++k) lanes[k] = together<A>(how, lanes[k], lanes[k + width]);
     return double(lanes[0]);
-}
-
-// The entries of a domain fall into groups of this length: one per entry of the smaller domain, or one per line.
-inline int64_t group(const Parameter& p, const int domain, const int smaller) {
-    switch (smaller) {
-    case SCALAR: return std::max<int64_t>(1, p.lengths[domain]);
-    case PLANE: return domain == ROW ? p.rows : domain == COL ? p.cols : p.rows * p.cols;
-    default: return p.cols;
-    }
 }
 
 template <int how, typename A>
@@ -152,30 +96,10 @@ void tile(const Parameter& p, const Section& s, const Desk<A>& desk, const int64
     }
 }
 
-// How the entries of a domain are shared out: by whole rows of one plane where rows matter.
-struct Units {
-    int64_t length, rows, cols, parts = 0, count = 1;
-
-    Units(const Parameter& p, const int domain) : length(p.lengths[domain]), rows(p.rows), cols(p.cols) {
-        if (domain != TENSOR || length <= 0) return;
-        count = (length + UNIT - 1) / UNIT;
-        if (!p.code->lined) return;
-        parts = std::min((rows * cols + UNIT - 1) / UNIT, rows);
-        count = length / (rows * cols) * parts;
-    }
-
-    int64_t begin(const int64_t unit) const {
-        if (unit == count) return length;
-        return parts ? (unit / parts * rows + rows * (unit % parts) / parts) * cols : unit * UNIT;
-    }
-};
-
-// Where a unit leaves what it reduces: rows and planes side by side, columns and single values in a set for each unit.
+// Where a unit leaves what it reduces.
 template <typename A>
 inline double* place(const Parameter& p, const Desk<A>& desk, const int64_t reduction, const int64_t unit) {
-    const Reduction& r = p.code->reductions[reduction];
-    const int64_t set = r.domain != TENSOR ? 0 : r.onto == COL ? p.cols : r.onto == SCALAR ? 1 : 0;
-    return desk.partials + p.partials[reduction] + unit * set;
+    return desk.partials + p.partials[reduction] + unit * set_size(p, p.code->reductions[reduction]);
 }
 
 template <typename A>
@@ -210,15 +134,10 @@ template <typename A> void combine(const Parameter& p, const Section& s, const U
         double* const found = place(p, desk, k, 0);
         A* const to = desk.spaces[p.code->spaces[r.to]] + p.offsets[r.to];
         const int64_t results = r.shared ? 1 : p.lengths[r.onto];
-        const double count = r.mean && !r.shared ? double(p.lengths[r.domain]) / double(results) : 1.0;
-        const bool apart = r.domain == TENSOR && (r.onto == COL || r.onto == SCALAR);
-        const int64_t width = r.onto == COL ? p.cols : 1, sets = !apart ? 1 : r.onto == COL ? units.parts : units.count;
         for (int64_t i = 0; i < results; ++i) {
-            const double* const own = found + (apart ? i / width * sets * width + i % width : i);
-            double value = own[0];
-            for (int64_t u = 1; u < sets; ++u) value = together(r.how, value, own[u * width]);
+            const double value = combined(p, r, units, found, i);
             if (r.shared) found[0] = value;
-            else to[i] = A(value / count);
+            else to[i] = A(value / divisor(p, r));
         }
     }
 }
@@ -255,7 +174,7 @@ template <typename A> void run_replica(const Program& program, const Desk<A>* co
             if (stage >= p.code->stage_count) continue;
             for (int64_t k = p.code->stages[stage]; k < p.code->stages[stage + 1]; ++k) {
                 const Section& s = p.code->sections[k];
-                const Units units(p, s.domain);
+                const Units units(p, s.domain, UNIT);
                 if (threads == 1 || units.count == 1) {
                     for (int64_t u = 0; u < units.count; ++u) run_unit(p, s, units, u, desks[0]);
                 } else {

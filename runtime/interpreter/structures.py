@@ -69,3 +69,12 @@ class Batch(Structure):
         *((n, c_int64) for n in ("step", "replicas", "width", "scratch_stride", "partial_stride")),
         *((n, c_int64) for n in ("most_values", "most_reductions", "most_registers", "threads")),
     )
+
+
+class Call(Structure):  # of interpreter.cu
+    _fields_ = (
+        *((n, c_void_p) for n in ("members", "member_of", "row_of", "place_of", "clock", "arrived")),
+        *((n, c_void_p) for n in ("w", "g", "scratch", "registers", "partials")),
+        *((n, c_int64) for n in ("block", "width", "scratch_stride", "register_stride", "partial_stride")),
+        *((n, c_int64) for n in ("most_values", "shared_registers", "unit", "parts")),
+    )

@@ -19,7 +19,7 @@ from . import structures as c
 TILE = 512
 """Entries of a register: a dozen of them stay in the first-level cache."""
 UNIT = 16384
-"""Entries, about, that a thread takes at a time where replicas are few."""
+"""Entries, about, that a thread, or a block of a GPU's, takes at a time where replicas are few."""
 _ALIGNED = 16
 """Buffers of state and scratch memory begin at multiples of this many numbers."""
 
@@ -43,11 +43,11 @@ class Extent:
         planes = math.prod(shape[:-2])
         return Extent(shape, begin, (1, planes, planes * rows, planes * cols, math.prod(shape)), rows, cols)
 
-    def found(self, domain: Domain, onto: Domain) -> int:
+    def found(self, domain: Domain, onto: Domain, unit: int) -> int:
         """How many partial results a reduction has, with as many units as there may be."""
         if domain is not Domain.TENSOR or onto is Domain.ROW:
             return self.lengths[onto]
-        units = 1 + self.lengths[Domain.PLANE] * -(-self.rows * self.cols // UNIT)
+        units = 1 + self.lengths[Domain.PLANE] * -(-self.rows * self.cols // unit)
         return units * (self.cols if onto is Domain.COL else 1)
 
 
@@ -78,17 +78,16 @@ class _CodeTable:
         self._moving: list[int] = []
         sections = [self._section(s) for stage in code.stages for s in stage]
         stages = itertools.accumulate(map(len, code.stages), initial=0)
-        self.structure = c.Code(
-            _array(c.Instruction, self._instructions),
-            _array(c.Section, sections),
-            _array(c.Reduction, self._reductions),
-            _array(c_int32, stages),
-            _array(c_int32, self._moving),
-            _array(c_int32, (v.space for v in self.values)),
-            len(code.stages),
-            len(self.values),
-            code.lined,
-        )
+        self.arrays = {
+            "instructions": _array(c.Instruction, self._instructions),
+            "sections": _array(c.Section, sections),
+            "reductions": _array(c.Reduction, self._reductions),
+            "stages": _array(c_int32, stages),
+            "moving": _array(c_int32, self._moving),
+            "spaces": _array(c_int32, (v.space for v in self.values)),
+        }
+        counts = {"stage_count": len(code.stages), "value_count": len(self.values), "lined": code.lined}
+        self.structure = c.Code(**self.arrays, **counts)
 
     def _section(self, section: Section) -> c.Section:
         begins = len(self._instructions), len(self._moving), len(self._reductions)
@@ -120,6 +119,15 @@ class _CodeTable:
         return self.values.setdefault(value, len(self.values))
 
 
+@dataclass(frozen=True, slots=True)
+class _ParameterTable:
+    """The table of a parameter, with what it points to."""
+
+    code: _CodeTable
+    arrays: dict[str, Any]
+    structure: c.Parameter
+
+
 def _array(kind: Any, items: Iterable[Any]) -> Any:
     found = [*items]
     return (kind * len(found))(*found)
@@ -131,16 +139,19 @@ class Tables:
     Args:
         bytecode: The rule.
         layout: The shapes of the parameters, which follow one another in a flat vector.
+        unit: Entries, about, of a unit: what a thread, or a block of a GPU's, takes at a time.
 
     Attributes:
+        width: How many numbers the flat vector has.
         extents: The parameters; one, if the rule may see all of them as one long vector.
         numbers: What each number of a replica's row is, a constant or host expression, with the shape it is for.
         buffers: Every state of every parameter, and where it begins in a replica's state.
         program: The interpreter's table.
     """
 
-    def __init__(self, bytecode: Bytecode, layout: Sequence[Shape]) -> None:
-        self.bytecode = bytecode
+    def __init__(self, bytecode: Bytecode, layout: Sequence[Shape], unit: int = UNIT) -> None:
+        self.bytecode, self.unit = bytecode, unit
+        self.width = sum(map(math.prod, layout))
         self.extents = _extents(bytecode, layout)
         self.numbers: dict[tuple[Node, Shape], int] = {}
         self.buffers: list[tuple[Buffer, Extent, int]] = []
@@ -149,9 +160,10 @@ class Tables:
         vector = _CodeTable(bytecode.vector)
         matrix = vector if bytecode.matrix is bytecode.vector else _CodeTable(bytecode.matrix)
         self.codes = (vector, matrix)
-        parameters = [self._parameter(matrix if len(e.shape) >= 2 else vector, e) for e in self.extents]
-        stages = max(len(code.code.stages) for code in self.codes)
-        self.program = c.Program(_array(c.Parameter, parameters), len(parameters), stages)
+        self.parameters = [self._parameter(matrix if len(e.shape) >= 2 else vector, e) for e in self.extents]
+        self.stages = max(len(code.code.stages) for code in self.codes)
+        structures = _array(c.Parameter, (p.structure for p in self.parameters))
+        self.program = c.Program(structures, len(self.parameters), self.stages)
 
     @property
     def state(self) -> int:
@@ -168,19 +180,19 @@ class Tables:
         """How many partial results a replica has."""
         return self._partials.size
 
-    def _parameter(self, code: _CodeTable, extent: Extent) -> c.Parameter:
+    @property
+    def units(self) -> int:
+        """How many units the entries of a replica would fill."""
+        return -(-self.width // self.unit)
+
+    def _parameter(self, code: _CodeTable, extent: Extent) -> _ParameterTable:
         places = {b.name: self._begin(b, extent) for b in code.code.slots[1:]}
         temporaries: dict[Node, int] = {}
         offsets = [self._offset(v, extent, places, temporaries) for v in code.values]
-        partials = [self._partials.take(extent.found(*r)) for r in code.reductions]
-        return c.Parameter(
-            ctypes.pointer(code.structure),
-            _array(c_int64, offsets),
-            _array(c_int64, partials),
-            extent.lengths,
-            extent.rows,
-            extent.cols,
-        )
+        partials = [self._partials.take(extent.found(*r, self.unit)) for r in code.reductions]
+        arrays = {"offsets": _array(c_int64, offsets), "partials": _array(c_int64, partials)}
+        sizes = {"lengths": extent.lengths, "rows": extent.rows, "cols": extent.cols}
+        return _ParameterTable(code, arrays, c.Parameter(ctypes.pointer(code.structure), **arrays, **sizes))
 
     def _begin(self, buffer: Buffer, extent: Extent) -> int:
         """Where a parameter's state begins."""

@@ -63,7 +63,8 @@ def get_task(
             choice between its results, has seen measures nothing any more.
 
     Raises:
-        UserError: There is no task or variant of that name, its data are missing or wrong, or it is sealed.
+        UserError: There is no task or variant of that name, its data are missing or wrong, it is sealed, or there is
+            no such device.
     """
     kind = task_type(name)
     if kind.level == SEALED_LEVEL and not unseal:
@@ -71,7 +72,7 @@ def get_task(
             f"{kind.name} is a sealed target: it measures results, and nothing may be searched or tuned on it",
             f"for a final measurement pass get_task({name!r}, unseal=True) in place of the name",
         )
-    task = kind(device, dtype)
+    task = kind(_available(device), dtype)
     for variant in name.split("+")[1:]:
         task = VARIANTS[_known(variant, VARIANTS, "variant of a task")](task)
     return task
@@ -84,6 +85,16 @@ def task_type(name: str) -> type[Task]:
         UserError: There is no task of that name.
     """
     return TASKS[_known(name.split("+")[0], TASKS, "task")]
+
+
+def _available(name: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"torch knows no device {name!r}", "name one such as cpu, cuda or cuda:1") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"the device {str(device)!r} is not available", "torch finds no GPU here: take device cpu")
+    return device
 
 
 def _known(name: str, table: Mapping[str, object], kind: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from evoptim.runtime.calibration import (
     tune,
 )
 from evoptim.runtime.calibration.record import FOLDER
-from evoptim.runtime.calibration.tuning import FRESH_SEEDS
+from evoptim.runtime.calibration.tuning import FRESH_SEEDS, explore
 from evoptim.runtime.datasets import DOCUMENTATION
 from evoptim.runtime.tasks import TASKS
 
@@ -189,6 +190,49 @@ def test_a_best_learning_rate_at_the_edge_is_said_to_be_there(start: float, edge
     assert tuned.lr == tuned.lrs[edge]
     widest = start * 10.0 ** (3 if edge else -3)
     assert tuned.lr == pytest.approx(widest, rel=0.01)
+
+
+def bowl(lr: float, decay: float) -> Callable[[Sequence[Mapping[str, float]]], np.ndarray]:
+    """Losses that are least at one learning rate and weight decay."""
+
+    def loss(setting: Mapping[str, float]) -> float:
+        away = math.log(max(setting["weight_decay"], 1e-12) / max(decay, 1e-12))
+        return 1 + math.log(setting["lr"] / lr) ** 2 + 1e-3 * away**2
+
+    return lambda settings: np.array([loss(s) for s in settings])
+
+
+@pytest.mark.parametrize(
+    ("best", "added"),
+    [
+        (5.0, [1.0, 10.0]),
+        (1e-4, [1e-3, 1e-4]),
+        (0.0, [1e-3, 1e-4]),
+        (9e-3, [1e-3, 0.0316]),
+        (0.1, [1.0, 0.316]),
+    ],
+)
+def test_weight_decays_are_added_where_the_best_one_is(best: float, added: list[float]) -> None:
+    explored = explore(bowl(0.02, best), 1e-2, (0.0, 1e-2, 1e-1), 2)
+    assert explored.decays == sorted([0.0, 1e-2, 1e-1, *added])
+    assert len(explored.losses) == 9 * 5  # the same budget wherever the best one is, every decay with every rate
+
+
+def test_problems_without_weight_decay_and_old_budgets_add_none() -> None:
+    assert explore(bowl(0.02, 1.0), 1e-2, (0.0,), 2).decays == [0.0]
+    assert explore(bowl(0.02, 1.0), 1e-2, (0.0, 0.1), 0).decays == [0.0, 0.1]
+
+
+def test_a_known_calibration_goes_on_with_the_budget_it_had() -> None:
+    task = get_task("breast_cancer")
+    task.steps = 2
+    first = next(calibrate(task, horizons=(), command="a test"))
+    assert len(first.results[0].weight_decays) == 5
+    assert first.provenance.decay_rounds == 2
+    old = replace(first, results=(), provenance=replace(first.provenance, decay_rounds=0))
+    again = next(calibrate(task, horizons=(), command="a test", known=old))
+    assert len(again.results[0].weight_decays) == 3
+    assert again.provenance.decay_rounds == 0
 
 
 def test_a_largest_weight_decay_that_is_best_is_said_to_be() -> None:

@@ -14,6 +14,7 @@ from evoptim.runtime import TASKS, Task, get_task
 from evoptim.runtime.gradients import Gradients, flatten, unflatten, working
 from evoptim.runtime.perceptron import stacked_perceptron
 from evoptim.runtime.tasks.kinds import Classification
+from evoptim.runtime.variants import VARIANTS
 
 COUNT = 7
 BY_HAND = {
@@ -65,7 +66,9 @@ def test_by_hand_equals_autograd(name: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize(
     ("name", "batch_size"),
-    [(n, 16) for n in TASKS if n not in LARGEST] + [(n, s) for n in sorted(BY_HAND) for s in (1, 5)],
+    [(n, 16) for n in TASKS if n not in LARGEST]
+    + [(n, s) for n in sorted(BY_HAND) for s in (1, 5)]
+    + [(f"digits_mlp+{v}", s) for v in VARIANTS for s in (8, 16)],
 )
 def test_a_replica_s_gradient_depends_on_no_other_one(name: str, batch_size: int) -> None:
     task = available(name)

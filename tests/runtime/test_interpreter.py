@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import subprocess
 import sys
@@ -11,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from instructions import PRIMITIVES, assert_near, executed, meant, stepwise
 from rules import SAMPLE, SEEDS
 
-from evoptim.dsl import OPS, Buffer, Node, Op, Rule, load, parse
-from evoptim.dsl.node import name
-from evoptim.runtime.bytecode import Bytecode, Code, Domain, Instruction, Section, Space, Value, instruction_set
+from evoptim.dsl import OPS, Op, Rule, load, parse
 from evoptim.runtime.bytecode.opcodes import COPY, SCALAR, VECTOR, Opcode, patterns
 from evoptim.runtime.interpreter import Interpreter, Member, load_interpreter
 from evoptim.runtime.machine import Machine
@@ -23,104 +21,42 @@ from evoptim.runtime.machines import Machines
 from evoptim.runtime.schedules import constant
 
 CPU = torch.device("cpu")
-NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
-SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -3.0, 1e-30, 1e-44, 88.0, 3e38, -3e38, np.inf, -np.inf, np.nan)
 SHAPES = ((), (3,), (4, 5), (2, 3, 4), (120, 300), (2, 70, 130), (40_000,))  # the last three are cut into units
 NEAR = {"sin", "cos", "tan", "arcsin", "arccos", "sinh", "cosh", "arcsinh", "arccosh", "arctanh", "erf"}
 """Functions of the standard library, which are some units in the last place off."""
-SLOTS = (Buffer("w"), Buffer("m"))
-RULE = parse("def by_hand(w, g, m, *, lr=1, a=1, b=1, c=1):\n    return w - a * b * c * g * m, m")
 
 
 # --- instructions ---------------------------------------------------------------------------------------
 
 
-def operands(form: str) -> tuple[Value, ...]:
-    """Buffers for the vectors of a form, hyperparameters for its scalars."""
-    spaces = (Space.PARAMETER, Space.GRADIENT, Space.STATE)
-    vectors = (Value(s, Domain.TENSOR, k) for s, k in zip(spaces, "wgm", strict=True))
-    scalars = (Value(Space.NUMBER, Domain.SCALAR, name(n)) for n in "abc")
-    return tuple(next(vectors if f == VECTOR else scalars) for f in form)
-
-
-def executed(op: str, form: str, dtype: torch.dtype) -> tuple[np.ndarray, list[np.ndarray]]:
-    """What one instruction makes of special values, ``[setting, entry]``, and its arguments, broadcast to that."""
-    values = SPECIAL if len(form) < 3 else SPECIAL[::2]
-    entries = np.array([*itertools.product(values, repeat=form.count(VECTOR))], NUMPY[dtype]).T
-    settings = np.array([*itertools.product(values, repeat=form.count(SCALAR))], NUMPY[dtype])
-    to = Value(Space.PARAMETER, Domain.TENSOR, "w")
-    section = Section(Domain.TENSOR, (Instruction(op, form, to, operands(form)),), ())
-    code = Code(SLOTS, ((section,),), lined=False)
-    rows = [dict(zip("abc", map(float, row), strict=False)) for row in settings]
-    member = Member(Bytecode(RULE, code, code, flat=True, shaped=False), (entries.shape[1:],), rows, 1, constant)
-    stacked = [
-        torch.from_numpy(x).repeat(len(rows), 1) for x in (*entries, *np.zeros((3, entries.shape[1]), NUMPY[dtype]))
-    ]
-    w, g, m = stacked[:3]
-    member.start(w, g)
-    assert member.state is not None
-    member.state[:, : entries.shape[1]] = m
-    library = load_interpreter(dtype)
+def step(member: Member, w: torch.Tensor, g: torch.Tensor) -> None:
+    """The first step, by the compiled interpreter."""
+    library = load_interpreter(w.dtype)
     assert library is not None
-    Interpreter([member], [np.arange(len(rows))], dtype, library, 1).step(w, g, 1)
-    vectors, scalars = iter(entries), iter(settings.T[:, :, None])
-    return w.numpy(), [next(vectors if f == VECTOR else scalars) for f in form]
-
-
-def is_near(found: np.ndarray, expected: np.ndarray, units: float) -> None:
-    """Assert agreement: the same NaN and infinities, and finite numbers so many units in the last place off at most."""
-    rounded = expected.astype(found.dtype)
-    finite = np.isfinite(rounded)
-    np.testing.assert_array_equal(found[~finite], rounded[~finite])
-    difference = np.abs(found[finite].astype(np.longdouble) - expected[finite])
-    assert (difference <= units * np.spacing(np.abs(rounded[finite]))).all()
-
-
-PRIMITIVES = [o for o in instruction_set().opcodes if o.name in {op.name for op in OPS}]
+    Interpreter([member], [np.arange(len(member))], w.dtype, library, 1).step(w, g, 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("opcode", PRIMITIVES, ids=lambda o: f"{o.name}-{o.form}")
 def test_operations_mean_what_the_table_says(opcode: Opcode, dtype: torch.dtype) -> None:
-    op = OPS[opcode.name]
-    found, arguments = executed(opcode.name, opcode.form, dtype)
-    wide = [a.astype(np.float64) for a in arguments]
-    if op.condition:
-        wide[0] = wide[0] != 0
-    assert op.meaning is not None
+    found, arguments = executed(opcode.name, opcode.form, dtype, step)
     with np.errstate(all="ignore"):
-        expected = np.broadcast_to(op.meaning(*wide), found.shape).astype(np.float64)
-        expected.astype(found.dtype)
-        is_near(found, expected, units=4 if op.name in NEAR or dtype == torch.float64 else 0.51)
+        expected = meant(opcode.name, arguments, found.shape)
+        assert_near(found, expected, units=4 if opcode.name in NEAR or dtype == torch.float64 else 0.51)
 
 
 @pytest.mark.parametrize("form", [VECTOR, SCALAR])
 def test_copies(form: str) -> None:
-    found, [argument] = executed(COPY, form, torch.float32)
+    found, [argument] = executed(COPY, form, torch.float32, step)
     np.testing.assert_array_equal(found, np.broadcast_to(argument, found.shape))
-
-
-def stepwise(node: Node, values: dict[str, np.ndarray]) -> np.ndarray:
-    """An expression operation by operation, each rounded to the type of the values."""
-    if node.op == "name":
-        return values[str(node.value)]
-    dtype = next(iter(values.values())).dtype
-    if node.op == "const":
-        return np.array(node.value, dtype)
-    op = OPS[node.op]
-    assert op.meaning is not None
-    result = op.meaning(
-        *[stepwise(a, values).astype(bool if op.condition and k == 0 else dtype) for k, a in enumerate(node.args)]
-    )
-    return np.asarray(result).astype(dtype)
 
 
 @pytest.mark.parametrize(("pattern", "form"), [(p, f) for p in patterns() for f in sorted(p.forms)])
 def test_superinstructions_round_every_operation(pattern: object, form: str) -> None:
-    found, arguments = executed(pattern.name, form, torch.float32)
+    found, arguments = executed(pattern.name, form, torch.float32, step)
     with np.errstate(all="ignore"):
         expected = stepwise(pattern.tree, dict(zip(pattern.arguments, arguments, strict=True)))
-        is_near(found, np.broadcast_to(expected, found.shape), units=0.51)
+        assert_near(found, np.broadcast_to(expected, found.shape), units=0.51)
 
 
 @pytest.mark.parametrize("op", ["exp", "exp2", "expm1", "log", "log1p", "tanh", "arctan", "sigmoid", "softplus"])
@@ -136,7 +72,7 @@ def test_functions_of_float_are_rounded_once(op: str) -> None:
     with np.errstate(all="ignore"):
         wide = x.astype(np.longdouble)
         expected = 1 / (1 + np.exp(-wide)) if op == "sigmoid" else meaning(wide)
-        is_near(w.numpy()[0], expected, units=0.51)
+        assert_near(w.numpy()[0], expected, units=0.51)
 
 
 def test_a_new_operation_is_one_of_the_instructions() -> None:
@@ -244,6 +180,18 @@ def test_numbers_are_those_of_the_step_beyond_a_block_of_steps() -> None:
     for t in range(1, 601):
         made.step(w, w.clone(), t)
     assert w.tolist() == [[180300.0, 180300.0], [360600.0, 360600.0]]
+
+
+def test_rules_that_share_host_scalars_have_those_of_their_own_settings() -> None:
+    text = "def f(w, g, t, *, lr=1, c={}):\n    return w + lr * c * t + {} * g"
+    rules = [parse(text.format(c, k)) for c in (2, -0.0, 0.0) for k in (1, 2)]
+    settings = [{"lr": float(k)} for k in range(70)]
+    made = population(rules, ((1,),), settings, torch.float64)
+    w = torch.zeros(len(rules) * 70, 1, dtype=torch.float64)
+    for t in (1, 2):
+        made.step(w, torch.zeros_like(w), t)
+    assert w.view(3, 2, 70)[0].tolist() == [[6.0 * k for k in range(70)]] * 2
+    assert not w.view(3, 2, 70)[1:].any()
 
 
 def test_facts_are_those_of_each_parameter() -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import rules
 
-from evoptim.dsl import Reference, Rule, load, parse, rule_names
+from evoptim.dsl import OPS, Op, Reference, Rule, load, parse, rule_names
+from evoptim.dsl.check import reduction_of
 from evoptim.runtime.machine import Machine
 from evoptim.runtime.machines import Machines
 from evoptim.runtime.schedules import constant, linear
@@ -95,6 +96,79 @@ def test_random_rules(rule: Rule, vary: bool, compiled: bool) -> None:
         rule = rule.replace(hypers=(*rule.hypers, load("sgd").hypers[0]))
     machine, reference = run_both(rule, settings, compiled)
     np.testing.assert_allclose(machine, reference, rtol=1e-7, atol=1e-9)
+
+
+INPUTS = {"arccosh": "(1 + {})"}
+"""Where an operation has values, if not between 0.2 and 0.8."""
+PRODUCTS = ("matmul", "transpose")
+REDUCING = [op for op in OPS if op.reduce or (op.derived and (reduction_of(op) or "global" in op.name))]
+ELEMENTWISE = [op for op in OPS if op not in REDUCING and op.name not in PRODUCTS]
+
+
+def applied(op: Op, x: str, y: str = "") -> str:
+    """An operation on an expression, and where it takes more on others of the same kind or on ``y``."""
+    y = y or f"0.9 * {x}"
+    arguments = [f"{x} > 0.5" if op.condition else INPUTS.get(op.name, "{}").format(x), f"({y})", f"({y} + 0.1)"]
+    if op.symbol:
+        text = f"({op.symbol}{x})" if op.arity == 1 else f"({x} {op.symbol} ({y}))"
+        return f"where({text}, {x}, 0.5)" if op.comparison else text
+    return f"{op.name}({', '.join(arguments[: op.arity])})"
+
+
+def agrees(signature: str, first: str, matrix: str, vector: str, last: str, compiled: bool) -> None:
+    """Assert that a rule of these statements does the same in a machine as in the reference, to finite numbers."""
+    branches = f"    if matrix:\n{_indented(matrix, 8)}    else:\n{_indented(vector, 8)}" if matrix else ""
+    rule = parse(f"def f(w, g, {signature}, *, lr=0.1):\n{_indented(first, 4)}{branches}{_indented(last, 4)}")
+    machine, reference = run_both(rule, [{"lr": 0.3}, {"lr": 0.6}], compiled)
+    assert np.isfinite(reference).all()
+    np.testing.assert_allclose(machine, reference, rtol=1e-11)
+
+
+def _indented(lines: str, width: int) -> str:
+    return "".join(f"{' ' * width}{line.strip()}\n" for line in lines.split(";"))
+
+
+@pytest.mark.parametrize("op", ELEMENTWISE, ids=lambda op: op.name)
+def test_every_operation_on_every_kind_into_every_kind_of_state(op: Op, compiled: bool) -> None:
+    agrees(
+        "n: scalar, q: global_, m: init(g), v: init(w)",
+        f"a = 0.2 + 0.6 * sigmoid(g); s = mean(a); n = 0.5 * n + {applied(op, 's')}; z = global_mean(a)",
+        "",
+        "",
+        f"q = 0.5 * q + {applied(op, 'z')}; m = 0.5 * m + {applied(op, 'a')}; v = 0.5 * v + {applied(op, 'a', 's')};"
+        f"return w - lr * (m + n * q * v + {applied(op, 'lr')}), n, q, m, v",
+        compiled,
+    )
+    agrees(
+        "r: row, c: col",
+        "a = 0.2 + 0.6 * sigmoid(g)",
+        f"y = row_mean(a); r = 0.5 * r + {applied(op, 'y')}; x = col_mean(a); c = 0.5 * c + {applied(op, 'x')};"
+        f"z = col_mean(y); u = {applied(op, 'y', 'x')} + r * c * {applied(op, 'z')}",
+        "u = a",
+        "return w - lr * u, r, c",
+        compiled,
+    )
+
+
+@pytest.mark.parametrize("op", REDUCING, ids=lambda op: op.name)
+def test_every_reduction_of_every_kind(op: Op, compiled: bool) -> None:
+    def over(x: str) -> str:
+        return f"{op.name}({x}{', 0.5 + 0.5 * w' * (op.arity - 1)})"
+
+    if "global" in op.name:
+        first = f"a = 0.2 + 0.6 * sigmoid(g); q = 0.5 * q + global_mean(a * {over('a')}); n = mean(a)"
+        agrees("q: global_, n: scalar", f"{first}; u = {over('n')} + q", "", "", "return w - lr * u, q, n", compiled)
+        return
+    many = [over(x) for x in ("a", "row_mean(a) + 0 * w", "row_mean(a)", "col_mean(a)")]
+    kinds = {"row": many[:2] + many[3:], "col": many[:3]}.get(op.name[:3], many)
+    agrees(
+        "m",
+        "a = 0.2 + 0.6 * sigmoid(g)",
+        f"m = 0.5 * m + {' + '.join(kinds)}",
+        f"m = a + {over('a')}" if kinds is many else "m = a",
+        "return w - lr * m, m",
+        compiled,
+    )
 
 
 def test_reductions_stay_within_a_replica(compiled: bool) -> None:

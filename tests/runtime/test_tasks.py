@@ -13,6 +13,7 @@ from torch.func import grad_and_value, vmap
 from evoptim.codegen import compile_rule
 from evoptim.dsl import UserError, load
 from evoptim.runtime import TASKS, PopulationEvaluator, Task, get_task, train_module, train_population
+from evoptim.runtime.variants import SmallBatch
 
 LARGE = 1_000_000
 """Tasks with more parameters are held to the contract on fewer examples."""
@@ -96,10 +97,20 @@ def test_stacked_gradients_equal_autograd_s(name: str) -> None:
             torch.testing.assert_close(gradients[parameter_name][i], parameter.grad, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", [n for n in TASKS if n != "bytes_lm_large"])
-def test_population_and_ordinary_training_have_the_same_losses(name: str) -> None:
-    task = available(name, dtype=torch.float64)
-    rule, steps, batch_size = load("adamw"), 4, 4
+VARIANT = "+small_batch+reparametrized+stale"
+SLOW = {"bytes_lm_large", *(n + VARIANT for n in ("bytes_lm_large", "bytes_lm_medium", "mnist_vit"))}
+
+
+@pytest.mark.parametrize("variant", ["", VARIANT])
+@pytest.mark.parametrize("name", TASKS)
+def test_population_and_ordinary_training_have_the_same_losses(
+    name: str, variant: str, request: pytest.FixtureRequest
+) -> None:
+    if name + variant in SLOW and request.config.getoption("--profile") != "nightly":
+        pytest.skip("takes half a minute: runs with --profile nightly")
+    task = available(name + variant, dtype=torch.float64)
+    rule, steps = load("adamw"), 2 if task.parameters > LARGE else 6
+    batch_size = 4 * (SmallBatch.share if variant else 1)
     settings = [{"lr": 1e-3}, {"lr": 1e-2}]
     result = train_population([rule], task, settings, [0, 1], steps, batch_size=batch_size, check_every=1)
     ordinary = train_module(

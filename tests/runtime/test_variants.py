@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch.func import grad, grad_and_value, vmap
@@ -9,8 +11,10 @@ from torch.func import grad, grad_and_value, vmap
 from evoptim.codegen import compile_rule
 from evoptim.dsl import load
 from evoptim.runtime import Task, get_task, train_module, train_population
-from evoptim.runtime.variants import UNITS, VARIANTS, SmallBatch
+from evoptim.runtime.task import Batch
+from evoptim.runtime.variants import UNITS, VARIANTS, SmallBatch, Variant
 
+TOGETHER = "small_batch+reparametrized+low_precision+stale"
 BASES = ("digits_mlp", "bytes_lm", "noisy_quadratic", "matrix_factorization")
 
 
@@ -42,6 +46,49 @@ def test_population_and_ordinary_training_have_the_same_losses(variant: Task) ->
     tolerance = 1e-2 if "low_precision" in variant.name else 1e-9
     assert result.curve[0, 0, 1] == pytest.approx(ordinary.losses, rel=tolerance)
     assert result.val_loss[0, 0, 1] == pytest.approx(ordinary.val_loss, rel=tolerance)
+
+
+@pytest.mark.parametrize("suffix", [*VARIANTS, TOGETHER])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+def test_gradients_by_hand_reach_a_variant(suffix: str, dtype: torch.dtype) -> None:
+    task = get_task(f"digits_mlp+{suffix}", dtype=dtype)
+    by_hand, autograd = task.stacked(), vmap(grad_and_value(task.loss))
+    assert by_hand is not None
+    starts = [task.init(s) for s in range(3)]
+    params = {n: torch.stack([p[n] for p in starts]) for n in task.shapes}
+    batch = task.batch(torch.stack([task.order(s, 1, 40)[0] for s in range(3)]))
+    (gradients, losses), (expected, expected_losses) = by_hand(params, batch), autograd(params, batch)
+    exact = 1e-12 if dtype == torch.float64 else 1e-5
+    torch.testing.assert_close(losses, expected_losses, rtol=exact, atol=exact)
+    assert gradients.keys() == expected.keys() == task.shapes.keys()
+    # Rounded to bfloat16, values beside a boundary may fall on its two sides.
+    relative = 2**-7 if "low_precision" in suffix else exact
+    for name, value in gradients.items():
+        scale = expected[name].abs().max().item()
+        torch.testing.assert_close(value, expected[name], rtol=relative, atol=exact * scale)
+
+
+@pytest.mark.parametrize("suffix", ["small_batch", "stale"])
+def test_a_variant_of_data_or_time_has_the_gradients_of_its_task_bit_for_bit(suffix: str) -> None:
+    task, base = get_task(f"digits_mlp+{suffix}"), get_task("digits_mlp")
+    of_task, of_base = task.stacked(), base.stacked()
+    assert of_task is not None
+    assert of_base is not None
+    params = {n: torch.stack([p, p + 1]) for n, p in base.init(0).items()}
+    batch = base.batch(torch.stack([base.order(s, 1, 16)[0] for s in (0, 1)]))
+    for found, expected in zip(of_task(params, batch)[0].values(), of_base(params, batch)[0].values(), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_variants_of_a_model_or_a_loss_of_their_own_are_left_to_autograd() -> None:
+    class Doubled(Variant):
+        suffix, effect = "doubled", "twice the loss"
+
+        def objective(self, model: Callable[..., torch.Tensor], batch: Batch) -> torch.Tensor:
+            return 2 * super().objective(model, batch)
+
+    assert Doubled(get_task("digits_mlp")).stacked() is None
+    assert get_task(f"noisy_quadratic+{TOGETHER}").stacked() is None
 
 
 def test_a_variant_runs_on_another_device(variant: Task) -> None:
