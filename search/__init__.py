@@ -2,23 +2,29 @@
 
 from .archive import Archive
 from .config import SearchConfig, load_config, make_config, to_toml
-from .evaluator import Evaluator, Score, Trial, score
+from .evaluator import Bench, Evaluator, Laboratory, Score, Trial, score
 from .evolution import Batch, Evolution, Proposal
+from .extension import Limits
 from .frame import Framed, FrameError, into_frame, is_framed, tidy
 from .identity import strip
-from .loop import Progress, SearchResult, Winner, resume_search, start_search, stored_run, winner_rule
+from .loop import Progress, SearchResult, resume_search, start_search
 from .mutate import mutate
 from .mutations import MUTATIONS
 from .program import flatten
+from .starting import stored_run
+from .winner import Winner, winner_rule
 
 __all__ = [
     "MUTATIONS",
     "Archive",
     "Batch",
+    "Bench",
     "Evaluator",
     "Evolution",
     "FrameError",
     "Framed",
+    "Laboratory",
+    "Limits",
     "Progress",
     "Proposal",
     "Score",

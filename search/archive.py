@@ -15,18 +15,20 @@ import hashlib
 import json
 import math
 import sqlite3
-from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
-from evoptim.dsl import UserError, parse
+from evoptim.dsl import UserError
 
 from .evaluator import Score, Trial
 from .evolution import Batch, Proposal
+from .journal import EXTENSION
+from .reading import Reader
 
 SCHEMA = 2
 _READABLE = ("1", "2")
@@ -83,6 +85,7 @@ _SELECT = {
     "timings": "SELECT * FROM timings ORDER BY batch",
     "journal": "SELECT * FROM journal ORDER BY kind, number",
 }
+_LAST = "batch > 0 AND batch = (SELECT MAX(batch) FROM timings)"
 _KNOWN = ("", "hash", "fingerprint", "veto")
 """Why a program was not trained, by the number in the column ``duplicate``."""
 _DAMAGED = (
@@ -231,6 +234,29 @@ class Archive:
             for key, value in values.items():
                 self._put(key, value)
 
+    def extend(self, config: str, entry: Mapping[str, Any], *, reopen: bool) -> None:
+        """Let a run that has ended go on: a new configuration, no winner, and an entry of the journal that says so.
+
+        Args:
+            config: The configuration as JSON.
+            entry: The journal's document, of kind `EXTENSION`.
+            reopen: Take out the last batch, unless it is the first; its trainings stay.
+        """
+        with self._explained(), self._transaction():
+            self._enter([(EXTENSION, entry)])
+            self._put("config", config)
+            self._delete("meta", "key = 'winner'")
+            if reopen:
+                self._delete("programs", _LAST)
+                self._delete("timings", _LAST)
+
+    def _delete(self, table: str, where: str) -> None:
+        """Delete rows, and take them out of the sum."""
+        condition = f" WHERE {where}"
+        rows = self._db.execute(f"SELECT * FROM {table}{condition}").fetchall()  # noqa: S608 - both are ours
+        self._sum -= sum(_hash(table, row) for row in rows)
+        self._db.execute(f"DELETE FROM {table}{condition}")  # noqa: S608
+
     def _put(self, key: str, value: str) -> None:
         old = self.meta(key)
         self._sum -= 0 if old is None else _hash("meta", (key, old))
@@ -245,8 +271,14 @@ class Archive:
         trials: Mapping[str, Sequence[Trial]],
         evaluator: str,
         timing: tuple[float, float, str],
+        others: Mapping[str, Mapping[str, Sequence[Trial]]] = MappingProxyType({}),
+        entries: Sequence[tuple[str, Mapping[str, Any]]] = (),
     ) -> None:
-        """Store a batch: every program in order, the trainings of the new ones, and how long it took."""
+        """Store a batch: every program in order, the trainings of the new ones, and how long it took.
+
+        Where there are more tasks than one, ``others`` has the trainings on the further ones by evaluator. ``entries``
+        are kind and value of what the journal says of the batch.
+        """
         new = {p.index for p in batch.new}
         with self._explained(), self._transaction():
             rows = (
@@ -254,8 +286,10 @@ class Archive:
                 for p in batch.proposals
             )
             self._insert("programs", rows)
-            self._trainings("search", trials, evaluator)
+            for version, group in ({evaluator: trials} | dict(others)).items():
+                self._trainings("search", group, version)
             self._insert("timings", [(batch.number, *timing)])
+            self._enter(entries)
 
     def record_trainings(
         self,
@@ -293,6 +327,13 @@ class Archive:
             for row in self._rows("SELECT value FROM journal WHERE kind = ? ORDER BY number", (kind,))
         ]
 
+    def journal_times(self, kind: str) -> list[str]:
+        """When the entries of a kind were made: ISO 8601, UTC."""
+        with self._explained():
+            if not self._has_journal:
+                return []
+        return [str(row[0]) for row in self._rows("SELECT at FROM journal WHERE kind = ? ORDER BY number", (kind,))]
+
     def _enter(self, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         if not entries:
             return
@@ -321,7 +362,7 @@ class Archive:
             "SELECT batch, duplicate, status, loss, setting, reason, id, parent, text, hash, mutation, redraws "
             "FROM programs ORDER BY id"
         )
-        number, proposals, new = 0, list[Proposal](), dict[str, Score]()
+        number, proposals, new, reader = 0, list[Proposal](), dict[str, Score](), Reader()
         for batch, duplicate, status, loss, setting, reason, index, parent, text, digest, mutation, redraws in rows:
             if batch != number:
                 yield Batch(number, tuple(proposals)), new
@@ -329,7 +370,7 @@ class Archive:
             score = Score(status, float("inf") if loss is None else loss, json.loads(setting), reason)
             why = "" if duplicate == 1 and digest in new else _KNOWN[duplicate]  # the hash is new to the batch
             known = score if why else None
-            proposals.append(Proposal(index, parent, parse(text), digest, mutation, redraws, known, why))
+            proposals.append(Proposal(index, parent, reader.read(text), digest, mutation, redraws, known, why))
             if not duplicate:
                 new[digest] = score
         if proposals:
@@ -346,7 +387,11 @@ class Archive:
     def best(self) -> Iterator[tuple[int, str, str, float]]:
         """The distinct programs from the best on: number, hash, text, loss."""
         query = "SELECT id, hash, text, loss FROM programs WHERE status = 'ok' AND NOT duplicate ORDER BY loss, id"
-        yield from self._rows(query)
+        seen: set[str] = set()  # a search without a cache trains a program again
+        for row in self._rows(query):
+            if row[1] not in seen:
+                seen.add(row[1])
+                yield row
 
     def lineage(self, index: int) -> list[tuple[int, str, float | None, str]]:
         """The ancestors of a program, the first one first: number, mutation, loss, text."""
@@ -369,17 +414,22 @@ class Archive:
             raise UserError(f"{self.path} has no program {index}", "programs are numbered from 0 in order of creation")
         return row
 
-    def trials(self, digest: str, stage: str) -> list[StoredTrial]:
-        """The trainings of a program in one stage."""
+    def trials(self, digest: str, stage: str, evaluator: str | None = None) -> list[StoredTrial]:
+        """The trainings of a program in one stage, by all evaluators or by one."""
         rows = self._rows(
             "SELECT setting, seed, status, loss, reason FROM trainings WHERE hash = ? AND stage = ? "
-            "ORDER BY setting, seed",
-            (digest, stage),
+            "AND evaluator = COALESCE(?, evaluator) ORDER BY setting, seed",
+            (digest, stage, evaluator),
         )
-        return [
-            StoredTrial(json.loads(setting), seed, status, float("inf") if loss is None else loss, reason)
-            for setting, seed, status, loss, reason in rows
-        ]
+        return _stored(rows)
+
+    def known(self, digest: str, evaluator: str) -> list[StoredTrial]:
+        """The trainings of a program by one evaluator, whatever they were for."""
+        rows = self._rows(
+            "SELECT setting, seed, status, loss, reason FROM trainings WHERE hash = ? AND evaluator = ?",
+            (digest, evaluator),
+        )
+        return _stored(rows)
 
     def contents(self) -> list[tuple[Any, ...]]:
         """Everything that a repetition of the search must reproduce: all but the times."""
@@ -398,15 +448,49 @@ class Archive:
         names = "generated evaluated duplicates fingerprints vetoed stopped diverged failed invalid".split()
         return {n: int(v or 0) for n, v in zip(names, row, strict=True)}
 
-    def trainings(self) -> int:
-        """Trainings of the search itself, those of stopped programs among them."""
-        ((count,),) = self._rows("SELECT COUNT(*) FROM trainings WHERE stage = 'search'")
+    def unfinished(self) -> list[tuple[str, str, int]]:
+        """The programs that were trained without coming to a loss: status, reason, and how many trainings they had."""
+        query = (
+            "SELECT status, reason, (SELECT COUNT(*) FROM trainings t WHERE t.hash = p.hash AND stage = 'search') "
+            "FROM programs p WHERE status <> 'ok' AND NOT duplicate ORDER BY id"
+        )
+        return [(str(status), str(reason), int(made)) for status, reason, made in self._rows(query)]
+
+    def widened(self, grid: Collection[str]) -> int:
+        """Trainings of the search itself with settings, written as JSON with sorted keys, that are not in a grid."""
+        query = "SELECT setting, COUNT(*) FROM trainings WHERE stage = 'search' GROUP BY setting"
+        return sum(int(count) for setting, count in self._rows(query) if setting not in grid)
+
+    def best_settings(self) -> Iterator[dict[str, float]]:
+        """The best setting of every program that was trained to the end."""
+        for (setting,) in self._rows("SELECT setting FROM programs WHERE status = 'ok' AND NOT duplicate ORDER BY id"):
+            yield json.loads(setting)
+
+    def trainings(self, stage: str = "search") -> int:
+        """Trainings of the search itself, those of stopped programs among them, or of another stage."""
+        ((count,),) = self._rows("SELECT COUNT(*) FROM trainings WHERE stage = ?", (stage,))
         return int(count)
 
     def seconds(self) -> tuple[float, float]:
         """Time spent proposing and training so far."""
         ((propose, train),) = self._rows("SELECT COALESCE(SUM(propose), 0), COALESCE(SUM(train), 0) FROM timings")
         return float(propose), float(train)
+
+    def losses(self) -> Iterator[tuple[int, float | None]]:
+        """The losses of the programs that were trained, in order, each with its number; None where it failed."""
+        yield from self._rows("SELECT id, loss FROM programs WHERE NOT duplicate ORDER BY id")
+
+    def finalists(self) -> list[tuple[int, str, float]]:
+        """The programs that the selection trained again, the best of the search first: number, hash, its loss there."""
+        query = (
+            "SELECT MIN(id), hash, loss FROM programs WHERE NOT duplicate AND hash IN "
+            "(SELECT hash FROM trainings WHERE stage = 'selection') GROUP BY hash ORDER BY loss, MIN(id)"
+        )
+        return list(self._rows(query))
+
+    def timings(self) -> list[tuple[float, str]]:
+        """Seconds that every batch took, and when it ended."""
+        return [(p + t, at) for p, t, at in self._rows("SELECT propose, train, at FROM timings ORDER BY batch")]
 
     def progress(self) -> Iterable[tuple[int, float]]:
         """The number of distinct programs evaluated and the best loss, whenever it improved."""
@@ -416,6 +500,13 @@ class Archive:
             if loss is not None and loss < best:
                 best = loss
                 yield seen, best
+
+
+def _stored(rows: Iterable[tuple[str, int, str, float | None, str]]) -> list[StoredTrial]:
+    return [
+        StoredTrial(json.loads(setting), seed, status, float("inf") if loss is None else loss, reason)
+        for setting, seed, status, loss, reason in rows
+    ]
 
 
 def _why(p: Proposal, new: Container[int]) -> int:

@@ -6,8 +6,9 @@ import difflib
 import json
 import math
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeAlias, cast, get_args
 
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
@@ -25,7 +26,10 @@ from .sections import (
     Seed,
     Selection,
     Start,
+    Tracking,
+    Workers,
 )
+from .tiers import Monitor, Sealed, Stage
 
 
 class SearchConfig(Section):
@@ -44,27 +48,114 @@ class SearchConfig(Section):
     restarts: Restarts = Restarts()
     budget: Budget = Budget()
     selection: Selection = Selection()
+    funnel: Annotated[tuple[Stage, ...], Field(strict=False)] = Field(
+        default=(), description="stages that a winner must pass, each a table [[funnel]]"
+    )
+    monitor: Monitor = Monitor()
+    sealed: Sealed = Sealed()
+    tracking: Tracking = Tracking()
+    workers: Workers = Workers()
 
     @field_validator("economy")
     @classmethod
     def _enough_seeds(cls, value: Economy, info: ValidationInfo) -> Economy:
         """A hurdle or a race that could never spare a training is a mistake."""
-        seeds = len(info.data["evaluation"].seeds) if "evaluation" in info.data else 100
-        if value.hurdle and seeds < 2:
+        evaluation = info.data.get("evaluation")
+        cells = _cells(evaluation, evaluation.seeds) if evaluation else 100
+        if value.hurdle and cells < 2:
             raise ValueError("a hurdle needs two evaluation.seeds or more")
-        decisive = math.ceil(-math.log2(value.race)) if value.race else 0
-        if value.race and seeds <= decisive:
+        if value.race and cells <= (decisive := _decisive(value.race)):
             raise ValueError(f"a race at the level {value.race:g} needs {decisive + 1} evaluation.seeds or more")
         return value
 
     @field_validator("selection")
     @classmethod
     def _fresh(cls, value: Selection, info: ValidationInfo) -> Selection:
+        _refuse_shared([("seeds", value.seeds)], _seeds(info.data))
         evaluation = info.data.get("evaluation")
-        shared = set(value.seeds) & set(evaluation.seeds if evaluation else ())
-        if shared:
-            raise ValueError(f"seeds must not share seed {min(shared)} with evaluation.seeds")
+        cells = _cells(evaluation, value.seeds) if evaluation else 100
+        if value.race and cells <= (decisive := _decisive(value.race)):
+            raise ValueError(f"a race at the level {value.race:g} needs {decisive + 1} seeds or more")
         return value
+
+    @field_validator("funnel")
+    @classmethod
+    def _fresh_and_decisive(cls, value: tuple[Stage, ...], info: ValidationInfo) -> tuple[Stage, ...]:
+        """Every stage has seeds of its own, enough of them for its confidence."""
+        before = _seeds(info.data)
+        for number, stage in enumerate(value, 1):
+            own = [(f"{key} of stage {number}", s) for key, s in _of_stage(stage)]
+            _refuse_shared(own, before)
+            before += own
+            evaluation = info.data.get("evaluation")
+            tasks = len(stage.tasks) or (1 + len(evaluation.tasks) if evaluation else 100)
+            decisive = -(-_decisive(1 - stage.confidence) // tasks)
+            if len(stage.seeds) < decisive:
+                raise ValueError(
+                    f"a confidence of {stage.confidence:g} needs {decisive} seeds of stage {number} or more"
+                )
+        return value
+
+    @field_validator("monitor")
+    @classmethod
+    def _apart(cls, value: Monitor, info: ValidationInfo) -> Monitor:
+        """Meta-validation sees neither seeds nor tasks of the search."""
+        if not value.every:
+            return value
+        if not value.tasks:
+            raise ValueError("tasks needs at least one name")
+        _refuse_shared([("seeds", value.seeds)], _seeds(info.data))
+        evaluation = info.data.get("evaluation")
+        shared = {evaluation.task, *evaluation.tasks} & {*value.tasks} if evaluation else ()
+        if shared:
+            raise ValueError(f"the search itself sees {min(shared)}: choose other tasks")
+        return value
+
+    @field_validator("sealed")
+    @classmethod
+    def _never_seen(cls, value: Sealed, info: ValidationInfo) -> Sealed:
+        if not value.tasks:
+            raise ValueError("tasks needs at least one name")
+        _refuse_shared([("tuning_seeds", value.tuning_seeds), ("seeds", value.seeds)], _seeds(info.data))
+        return value
+
+
+_Named: TypeAlias = tuple[str, tuple[int, ...]]
+"""Seeds, and what they are called."""
+
+
+def _seeds(data: Mapping[str, Any]) -> list[_Named]:
+    """The seeds of the sections that are valid so far."""
+    out = [(f"{key}.seeds", data[key].seeds) for key in ("evaluation", "selection") if key in data]
+    for number, stage in enumerate(data.get("funnel", ()), 1):
+        out += [(f"{key} of the funnel's stage {number}", seeds) for key, seeds in _of_stage(stage)]
+    if "monitor" in data and data["monitor"].every:
+        out.append(("monitor.seeds", data["monitor"].seeds))
+    return out
+
+
+def _of_stage(stage: Stage) -> list[_Named]:
+    return [("tuning_seeds", stage.tuning_seeds), ("seeds", stage.seeds)]
+
+
+def _refuse_shared(own: Sequence[_Named], before: Sequence[_Named]) -> None:
+    """Seeds must differ from those before them, and from each other."""
+    known = [*before]
+    for name, seeds in own:
+        for other, theirs in known:
+            if shared := {*seeds} & {*theirs}:
+                raise ValueError(f"{name} must not share seed {min(shared)} with {other}")
+        known.append((name, seeds))
+
+
+def _cells(evaluation: Evaluation, seeds: Sequence[int]) -> int:
+    """Pairs of a task of the search and a seed."""
+    return len(seeds) * (1 + len(evaluation.tasks))
+
+
+def _decisive(level: float) -> int:
+    """How many pairs the paired test needs at least to reach a level."""
+    return math.ceil(-math.log2(level) - 1e-9)
 
 
 def load_config(path: str | Path) -> SearchConfig:
@@ -121,9 +212,12 @@ def _shown(value: object) -> str:
 def _keys(location: tuple[Any, ...]) -> list[str]:
     model: type[BaseModel] = SearchConfig
     for part in location:
+        if isinstance(part, int):
+            continue  # of a table among several of one name
         annotation = model.model_fields[str(part)].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
+        for kind in (annotation, *get_args(annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                model = kind
     return list(model.model_fields)
 
 
@@ -134,11 +228,13 @@ def to_toml(config: SearchConfig) -> str:
     for key in SearchConfig.model_fields:
         value = getattr(config, key)
         if isinstance(value, BaseModel):
-            sections.append((key, value))
+            sections.append((f"[{key}]", value))
+        elif key == "funnel" and value:
+            sections += [(f"[[{key}]]", stage) for stage in value]
         else:
             lines.append(_line(config, key))
-    for key, section in sections:
-        lines += ["", f"# {(type(section).__doc__ or '').strip()}", f"[{key}]"]
+    for header, section in sections:
+        lines += ["", f"# {(type(section).__doc__ or '').strip()}", header]
         lines += [_line(section, k) for k in type(section).model_fields]
     return "\n".join(lines) + "\n"
 

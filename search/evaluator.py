@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from evoptim.dsl import Rule
 
@@ -54,9 +55,36 @@ class Evaluator(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """Where and how long rules are trained: what an evaluator is made for.
+
+    Attributes:
+        task: Name of the task.
+        steps: Updates per training; None for the task's own.
+        batch_size: Examples per update; None for the task's own.
+        schedule: Learning-rate schedule.
+        unseal: Whether the task may be a sealed one.
+    """
+
+    task: str
+    steps: int | None
+    batch_size: int | None
+    schedule: str
+    unseal: bool = False
+
+
+Laboratory: TypeAlias = Callable[[Bench], Evaluator]
+"""Makes the evaluator of a bench; raises UserError where there is no such task."""
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A rule's worth: the best setting's mean validation loss over the seeds."""
+    """A rule's worth: the best setting's mean validation loss over the seeds.
+
+    Over several tasks ``loss`` is the geometric mean of the losses relative to another rule's, and ``setting`` is that
+    of the first task.
+    """
 
     status: str
     loss: float
@@ -78,3 +106,29 @@ def score(trials: Sequence[Trial]) -> Score:
         return best
     failed = next((t for t in trials if t.status not in ("ok", "diverged")), None)
     return best if failed is None else Score(failed.status, math.inf, {}, failed.reason)
+
+
+def combined(by_task: Sequence[Sequence[Trial]], par: Sequence[float]) -> Score:
+    """A rule's worth on several tasks, each with the setting that is best there.
+
+    On one task it is `score`. On more the loss is the geometric mean of each task's loss over its par; a rule that
+    fails on one task has failed.
+
+    Args:
+        by_task: The trainings on each task.
+        par: The losses that count as 1, by task; where there is one task they do not matter.
+    """
+    scores = [score(trials) for trials in by_task]
+    failed = next((s for s in scores if s.status != "ok"), None)
+    if failed is not None:
+        return failed
+    if len(scores) == 1:
+        return scores[0]
+    ratios = [log_ratio(s.loss, p) for s, p in zip(scores, par, strict=True)]
+    return Score("ok", math.exp(math.fsum(ratios) / len(ratios)), scores[0].setting)
+
+
+def log_ratio(loss: float, other: float) -> float:
+    """How much more one loss is than another, as a natural logarithm; a loss of 0 counts as the least number above."""
+    least = sys.float_info.min
+    return math.log(max(loss, least)) - math.log(max(other, least))

@@ -179,9 +179,8 @@ class Evolution:
         counts.invalid += sum(p.redraws for p in batch.proposals)
         counts.batches = batch.number + 1
         for p in batch.proposals:
-            length = sum(1 for _ in p.rule.assigns())
-            counts.statements += length
-            counts.dead_statements += length - self.identities.of(p.rule).statements
+            counts.statements += p.rule.length
+            counts.dead_statements += p.rule.length - self.identities.of(p.rule).statements
 
     def _enter(self, proposal: Proposal, score: Score) -> None:
         """Into the population, unless it failed: what cannot be trained is no parent."""
@@ -235,6 +234,8 @@ class Evolution:
                     spared[child.hash] = proposal
                 else:
                     pending.add(child.hash)
+            elif child.hash in pending and not self.config.economy.hash_cache:
+                break  # it is trained again, in the next batch
             proposals.append(proposal)
             draws += 1 + proposal.redraws
             if len(pending) >= wanted or draws >= DRAWS_PER_BATCH or proposal.index + 1 == self.config.budget.programs:
@@ -247,7 +248,7 @@ class Evolution:
             parent = self.population.parent(random, index)
             child = self._child(parent.rule, random, index)
             digest = child.identity.hash
-            score = self.scores.get(digest)
+            score = self.scores.get(digest) if self.config.economy.hash_cache else None
             known = "hash" if score else ""
             yield Proposal(index, parent.index, child.rule, digest, child.mutation, child.redraws, score, known)
 

@@ -8,6 +8,7 @@ Real et al. 2020, arXiv:2003.03384).
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ BITS = 16
 """Of the significand that are compared: updates that differ by less than about 1e-5 of their size are the same."""
 
 
+@lru_cache(maxsize=1 << 12)  # it is asked for when a program is proposed and when it has been trained
 def fingerprint(rule: Rule) -> str:
     """32 hex digits, the same for programs whose updates agree to `BITS` bits on every step.
 

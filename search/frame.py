@@ -247,10 +247,19 @@ def tidy(rule: Rule) -> Rule:
         plain = canonicalize(rule)
         dropped = tuple(h for h in rule.hypers if h.name == "lr" and h not in plain.hypers)
         return plain.replace(hypers=(*dropped, *plain.hypers))  # a rule without lr trains nowhere
+    return with_frame(core_of(rule), rule)
+
+
+def core_of(rule: Rule) -> Rule:
+    """What stands inside the frame of a framed program, in canonical form: a rule whose "new parameter" is u."""
     graph = lower(rule, keep=("u",))
-    own, outside = ([h for h in rule.hypers if (h.name in OUTSIDE) == frames] for frames in (False, True))
-    core = rule.replace(body=(), returns=(graph.vector[-1], *graph.vector[1:-1]), hypers=tuple(own))
-    return _assembled(canonicalize(core), tuple(outside))
+    own = tuple(h for h in rule.hypers if h.name not in OUTSIDE)
+    return canonicalize(rule.replace(body=(), returns=(graph.vector[-1], *graph.vector[1:-1]), hypers=own))
+
+
+def with_frame(core: Rule, like: Rule) -> Rule:
+    """The framed program with such a core; lr and weight_decay are those of ``like``."""
+    return _assembled(core, tuple(h for h in like.hypers if h.name in OUTSIDE))
 
 
 def with_buffers(rule: Rule, count: int) -> Rule:

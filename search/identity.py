@@ -7,6 +7,7 @@ a live part that has been met before, and neither lowering nor hashing is needed
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from evoptim.dsl import Kind, Rule, Statement, hash_and_live
 from evoptim.dsl.rule import Assign
@@ -15,6 +16,7 @@ MEMORY = 50_000
 """Live parts remembered before all are forgotten; about 2 kB each."""
 
 
+@lru_cache(maxsize=1 << 12)
 def strip(rule: Rule) -> Rule:
     """A flat program without the statements and buffers that its new parameter does not read; it means the same.
 
@@ -53,18 +55,6 @@ def _live_body(rule: Rule, needed: set[str]) -> list[Statement]:
     return body[::-1]
 
 
-def reads_undefined(rule: Rule) -> bool:
-    """Whether a straight program reads a name before anything defines it: the commonest reason for a new draw."""
-    if rule.branches:
-        return False
-    known = {*rule.leaves, "ndim", "numel", "rows", "cols"}
-    for statement in rule.assigns():
-        if not statement.value.names <= known:
-            return True
-        known.add(statement.target)
-    return any(not node.names <= known for node in rule.returns)
-
-
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Canonical hash, and what the live part of a program is.
@@ -91,9 +81,8 @@ class Identities:
         if found is None:
             if len(self._known) >= MEMORY:
                 self._known.clear()
-            length = sum(1 for _ in part.assigns())
             state = 4 * sum(b.kind is Kind.TENSOR for b in part.buffers)
             digest, live = hash_and_live(part)
-            found = Identity(digest, "g" in live, length, state)
+            found = Identity(digest, "g" in live, part.length, state)
             self._known[part] = found
         return found

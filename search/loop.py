@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import json
+import math
 import time
 from collections import ChainMap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from evoptim.dsl import Hyper, Rule, UserError, canonical_hash, load, parse, zero_gradient_problem
+from evoptim.dsl import Rule, UserError, canonical_hash, load
 
 from .archive import Archive
-from .config import SearchConfig, make_config, to_toml
-from .evaluator import Evaluator, Score, score
+from .benches import evaluators, later, rung_0, settings
+from .config import SearchConfig, to_toml
+from .evaluator import Evaluator, Laboratory
 from .evolution import Batch, Evolution
-from .frame import into_frame, tidy, with_buffers
+from .extension import Limits, extend
+from .frame import tidy
+from .funnel import Funnel
 from .identity import strip
-from .judge import Judge
-from .program import flatten
-from .rundir import ARCHIVE, BEST, CONFIG, FRONT, locked, make_directory, refuse_occupied, write
-from .sections import Economy
+from .journal import POISON
+from .judge import ByTask, Judge, Verdict
+from .monitor import Monitor
+from .recorded import Recorder
+from .rundir import ARCHIVE, BEST, CONFIG, FRONT, TRACE, append, locked, make_directory, refuse_occupied, write
+from .savings import Savings
+from .starting import start_program, stored_run
+from .trace import line
+from .winner import BETWEEN, Selection, Winner, par
+from .workers.poison import PoisonList
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,9 @@ class Progress:
     """Where a search stands, told after every batch.
 
     ``dead_statements`` is their share among the statements of all programs generated; ``trainings`` are those made.
+    Of the ``stopped`` programs the hurdle stopped ``hurdle_stops`` and a race ``race_stops``; with what failed early
+    this spared ``spared_trainings``; ``widened_trainings`` were made beyond the first grid. ``overfitting`` is how many
+    programs were evaluated when, by meta-validation, the search began to overfit; None where it does not.
     """
 
     generated: int
@@ -55,21 +67,16 @@ class Progress:
     remaining: float | None
     exhausted: bool
     stage: str = "search"
-
-
-@dataclass(frozen=True, slots=True)
-class Winner:
-    """What a finished search chose: the program, its number, and its loss on the seeds of the selection."""
-
-    rule: Rule
-    index: int
-    loss: float
-    start_loss: float
+    hurdle_stops: int = 0
+    race_stops: int = 0
+    spared_trainings: int = 0
+    widened_trainings: int = 0
+    overfitting: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """A search's end. ``winner`` is None where it was stopped before its budget was used up."""
+    """A search's end. ``winner`` is None where it was stopped before it had chosen one."""
 
     directory: Path
     winner: Winner | None
@@ -88,43 +95,54 @@ def start_search(
     evaluator: Evaluator,
     directory: Path,
     *,
+    laboratory: Laboratory | None = None,
     report: Report = _silent,
     should_stop: Callable[[], bool] = lambda: False,
+    poison: PoisonList | None = None,
 ) -> SearchResult:
     """Run a search in a new directory.
 
     Args:
         config: The configuration; it is stored with the results, defaults spelled out.
-        evaluator: What trains the candidates.
+        evaluator: What trains the candidates, on the first task where there are several.
         directory: The run directory; it must not exist or be empty.
-        report: Called after every batch.
-        should_stop: Asked after every batch; True ends the run so that it can be resumed.
+        laboratory: What makes the evaluators of further tasks, of a funnel and of a monitor.
+        report: Called after every batch, and whenever later trainings have been recorded.
+        should_stop: Asked as often; True ends the run so that it can be resumed.
+        poison: Where the evaluator's workers put programs that they do not survive.
 
     Raises:
-        UserError: The start rule cannot be used, or the directory holds a run already.
+        UserError: The start rule or a task cannot be used, or the directory holds a run already.
     """
     rule = start_program(config)
+    trainers = _trainers(config, rule, evaluator, laboratory)
     make_directory(directory)
     refuse_occupied(directory)
     with locked(directory):
         refuse_occupied(directory)  # again: another process may have been quicker
         with Archive(directory / ARCHIVE, create=True) as archive:
-            archive.set_meta({"config": config.model_dump_json(), "start": rule.text, "evaluator": evaluator.version})
-            return _Driver(config, evaluator, directory, archive, rule, report, should_stop).run()
+            version = BETWEEN.join(e.version for e in trainers)
+            archive.set_meta({"config": config.model_dump_json(), "start": rule.text, "evaluator": version})
+            return _Driver(config, trainers, laboratory, directory, archive, rule, report, should_stop, poison).run()
 
 
 def resume_search(
     directory: Path,
     make_evaluator: Callable[[SearchConfig], Evaluator],
     *,
+    make_laboratory: Callable[[SearchConfig], Laboratory] | None = None,
     report: Report = _silent,
     should_stop: Callable[[], bool] = lambda: False,
+    poison: PoisonList | None = None,
+    limits: Limits | None = None,
 ) -> SearchResult:
     """Continue a search where it stopped; with the same machine it ends as if it had never been interrupted.
 
+    With other ``limits`` it ends as if it had had them from the start, but that an earlier winner stays on record.
+
     Raises:
-        UserError: It is no run directory, another process runs it, or its results are not comparable with this
-            version's.
+        UserError: It is no run directory, another process runs it, its results are not comparable with this
+            version's, or the limits are used up already.
     """
     if not directory.is_dir():
         raise UserError(f"there is no run directory {directory}", "give the directory that `evoptim search` printed")
@@ -135,49 +153,36 @@ def resume_search(
         )
     with locked(directory), Archive(directory / ARCHIVE, create=False) as archive:
         config, rule, version = stored_run(archive)
-        evaluator = make_evaluator(config)
-        if evaluator.version != version:
+        laboratory = make_laboratory(config) if make_laboratory else None
+        trainers = _trainers(config, rule, make_evaluator(config), laboratory)
+        if (found := BETWEEN.join(e.version for e in trainers)) != version:
             raise UserError(
-                f"{directory} was evaluated with {version}, this installation has {evaluator.version}",
+                f"{directory} was evaluated with {version}, this installation has {found}",
                 "resume it with the versions that began it: results of both would not be comparable",
             )
-        return _Driver(config, evaluator, directory, archive, rule, report, should_stop).run()
+        if limits:
+            config = extend(directory, archive, config, limits)
+        return _Driver(config, trainers, laboratory, directory, archive, rule, report, should_stop, poison).run()
 
 
-def stored_run(archive: Archive) -> tuple[SearchConfig, Rule, str]:
-    """Configuration, start program and evaluator version of an archive.
-
-    Raises:
-        UserError: The run was killed before it had begun.
-    """
-    config, start, version = archive.meta("config"), archive.meta("start"), archive.meta("evaluator")
-    if config is None or start is None or version is None:
-        raise UserError(
-            f"{archive.path} holds no search: it was stopped before it began", "delete the directory and begin anew"
-        )
-    return make_config(json.loads(config), str(archive.path)), parse(start), version
-
-
-def start_program(config: SearchConfig) -> Rule:
-    """The first program of a search: the configured rule, framed or flat, with the wanted number of buffers.
+def _trainers(
+    config: SearchConfig, start: Rule, evaluator: Evaluator, laboratory: Laboratory | None
+) -> list[Evaluator]:
+    """The evaluators of rung 0, once everything that will be needed after it has been found to exist.
 
     Raises:
-        UserError: There is no such rule, it cannot be framed, has no lr, or is too long.
+        UserError: A task, a baseline or a laboratory is missing, or weight decays are to be tried in vain.
     """
-    rule = load(config.start.rule)
-    if config.start.frame == "update":
-        rule = into_frame(rule, config.evaluation.weight_decay).rule
-    elif "lr" not in rule.defaults:
-        raise UserError(f"rule {rule.name!r} has no lr", "add lr to its hyperparameters")
-    else:
-        rule = flatten(rule, free=True)  # a rule that happens to be written like the frame is mutated as a whole
-    length, longest = sum(1 for _ in flatten(rule).assigns()), config.mutation.max_statements
-    if length > longest:
-        raise UserError(
-            f"rule {config.start.rule!r} has {length} statements, mutation.max_statements is {longest}",
-            f"set mutation.max_statements to {length} or more, better to twice as many",
-        )
-    return with_buffers(rule.replace(doc=""), config.start.buffers)
+    settings(config, start)
+    tiers = [*config.funnel, *([config.monitor] if config.monitor.every else [])]
+    evaluators([bench for tier in tiers for bench in later(config, tier)], laboratory)
+    for baseline in (*(stage.baseline for stage in config.funnel), *config.sealed.baselines):
+        load(baseline)
+    return [evaluator, *evaluators(rung_0(config)[1:], laboratory)]
+
+
+class _Stopped(Exception):
+    """The search was asked to stop; what has been recorded stays."""
 
 
 class _Driver:
@@ -186,24 +191,34 @@ class _Driver:
     def __init__(
         self,
         config: SearchConfig,
-        evaluator: Evaluator,
+        trainers: Sequence[Evaluator],
+        laboratory: Laboratory | None,
         directory: Path,
         archive: Archive,
         start: Rule,
         report: Report,
         should_stop: Callable[[], bool],
+        poison: PoisonList | None = None,
     ) -> None:
-        self.config, self.evaluator, self.directory, self.archive = config, evaluator, directory, archive
+        self.config, self.trainers, self.directory, self.archive = config, trainers, directory, archive
         self.report, self.should_stop = report, should_stop
+        self.poison = PoisonList() if poison is None else poison
+        self.poison.learn(archive.journal(POISON))
         self.evolution = Evolution(config, start)
-        self.settings = [{"lr": lr, "weight_decay": config.evaluation.weight_decay} for lr in _rates(config)]
-        if not any(h.name == "weight_decay" for h in start.hypers):
-            self.settings = [{"lr": lr} for lr in _rates(config)]
-        evaluation, economy = config.evaluation, config.economy
-        self.judge = Judge(evaluator, self.settings, evaluation.seeds, economy, evaluation.widen)
+        evaluation, grid = config.evaluation, settings(config, start)
+        self.judge = Judge(trainers[0], grid, evaluation.seeds, config.economy, evaluation.widen, trainers[1:])
+        recorder = Recorder(archive, self._checkpoint, self.poison.fresh)
+        self.funnel = Funnel(config, start, recorder, laboratory)
+        self.monitor = Monitor(config, start, recorder, laboratory) if config.monitor.every else None
+        self.selection = Selection(config, start, recorder, trainers)
+        self.savings = Savings(config, start, archive)
+        self.timed, self.lines, timings = 0.0, list[str](), archive.timings()
         for batch, new in archive.batches():
             self._remember(batch)
             self.evolution.replay(batch, new)
+            self.lines.append(self._line(*timings[batch.number]))
+        if self.evolution.counts.generated:
+            self.judge.par = par(archive)
         self.began = time.monotonic()
         self.before = sum(archive.seconds())
         self.generated_before = self.evolution.counts.generated
@@ -213,17 +228,27 @@ class _Driver:
         self.front_written = -1
 
     def run(self) -> SearchResult:
-        """All batches that the budget allows, then the selection."""
+        """All batches that the budget allows, then the selection and the funnel."""
         if not (self.directory / CONFIG).is_file():
             write(self.directory / CONFIG, to_toml(self.config))
+        write(self.directory / TRACE, "".join(self.lines))
         self._write_best()
-        while not self._done():
-            self._batch()
-            self.report(self.progress())
-            if self.should_stop():
-                return SearchResult(self.directory, None, self.progress())
-        winner = self._select()
+        try:
+            self._look()
+            while not self._done():
+                self._batch()
+                self._checkpoint("search")
+                self._look()
+            winner = self.selection.winner(self.funnel)
+        except _Stopped:
+            return SearchResult(self.directory, None, self.progress())
         return SearchResult(self.directory, winner, self.progress("selection"))
+
+    def _checkpoint(self, stage: str) -> None:
+        """Tell how it goes, and end where that is asked for."""
+        self.report(self.progress(stage))
+        if self.should_stop():
+            raise _Stopped
 
     def _done(self) -> bool:
         counts, budget = self.evolution.counts, self.config.budget
@@ -245,14 +270,30 @@ class _Driver:
         """Take over the trainings of a batch that the archive has, where later ones depend on them."""
         if self.config.economy.hurdle:
             for p in batch.new:
-                self.judge.remember(self.archive.trials(p.hash, "search"))
+                self.judge.remember(self._trained(p.hash)[0])
+
+    def _trained(self, digest: str) -> ByTask:
+        """The trainings of a program on each task."""
+        return [self.archive.trials(digest, "search", e.version) for e in self.trainers]
+
+    def _look(self) -> None:
+        """Meta-validation, where it is time for it."""
+        best, counts = self.evolution.best, self.evolution.counts
+        if self.monitor and best and self.archive.meta("winner") is None and self.monitor.due(counts.evaluated):
+            start = self._start_loss()
+            loss = self.evolution.best_score.loss / start if start else 1.0  # nothing is better than 0
+            self.monitor.look(counts.evaluated, best.index, best.hash, best.rule, loss)
+
+    def _start_loss(self) -> float:
+        start = self.evolution.scores.get(canonical_hash(self.evolution.start))
+        return start.loss if start else math.inf
 
     def _batch(self) -> None:
         t0 = time.monotonic()
         batch = self.evolution.ask()
         t1 = time.monotonic()
         best = self.evolution.best
-        incumbent = self.archive.trials(best.hash, "search") if best and self.config.economy.race else []
+        incumbent = self._trained(best.hash) if best and self.config.economy.race else ()
         rules = [strip(p.rule) if self.config.economy.strip else p.rule for p in batch.new]
         verdicts = dict(zip((p.hash for p in batch.new), self.judge.judge(rules, incumbent), strict=True))
         scores = {h: v.score for h, v in verdicts.items()}
@@ -262,13 +303,25 @@ class _Driver:
                 f"the start rule fails with every learning rate: {failure.reason or failure.status}",
                 "choose other learning rates, more steps or another rule",
             )
-        timing = (t1 - t0, time.monotonic() - t1, datetime.now(UTC).isoformat(timespec="seconds"))
-        trials = {h: v.trials for h, v in verdicts.items()}
+        timing = (max(0.0, t1 - t0), max(0.0, time.monotonic() - t1), datetime.now(UTC).isoformat(timespec="seconds"))
         known = ChainMap(scores, self.evolution.scores)
-        self.archive.record(batch, known, trials, self.evaluator.version, timing)
-        self.trainings += sum(map(len, trials.values()))
+        made = {e.version: {h: v.by_task[k] for h, v in verdicts.items()} for k, e in enumerate(self.trainers)}
+        first = self.trainers[0].version
+        self.archive.record(batch, known, made.pop(first), first, timing, made, entries=self.poison.fresh())
+        self._count(verdicts.values())
         self.evolution.tell(batch, [scores[p.hash] for p in batch.new])
+        append(self.directory / TRACE, self._line(timing[0] + timing[1], timing[2]))
         self._write_best()
+
+    def _count(self, verdicts: Iterable[Verdict]) -> None:
+        for v in verdicts:
+            self.trainings += len(v.trials)
+            self.savings.add(v.score, [t.setting for t in v.trials])
+
+    def _line(self, seconds: float, at: str) -> str:
+        """The line of progress.jsonl for the batch told last, which took so many seconds."""
+        self.timed += seconds
+        return line(self.evolution, self.timed, at)
 
     def _write_best(self) -> None:
         best, best_score = self.evolution.best, self.evolution.best_score
@@ -281,9 +334,9 @@ class _Driver:
 
     def progress(self, stage: str = "search") -> Progress:
         """Where the search stands."""
-        counts, evolution = self.evolution.counts, self.evolution
+        counts, evolution, savings = self.evolution.counts, self.evolution, self.savings
         seconds = self._seconds()
-        start = evolution.scores.get(canonical_hash(evolution.start))
+        marked = self.monitor.marked if self.monitor else None
         return Progress(
             generated=counts.generated,
             distinct=len(evolution.scores),
@@ -300,7 +353,7 @@ class _Driver:
             invalid=counts.invalid,
             best_loss=evolution.best_score.loss,
             best_text=tidy(evolution.best.rule).text if evolution.best else "",
-            start_loss=start.loss if start else float("inf"),
+            start_loss=self._start_loss(),
             trainings=self.trainings,
             seconds=seconds,
             session_seconds=time.monotonic() - self.began,
@@ -309,6 +362,11 @@ class _Driver:
             remaining=self._remaining(),
             exhausted=evolution.exhausted,
             stage=stage,
+            hurdle_stops=savings.hurdle,
+            race_stops=savings.race,
+            spared_trainings=savings.spared,
+            widened_trainings=savings.widened,
+            overfitting=None if marked is None else marked.evaluated,
         )
 
     def _remaining(self) -> float | None:
@@ -322,61 +380,3 @@ class _Driver:
         if budget.minutes is not None:
             known.append(budget.minutes * 60 - self._seconds())
         return max(0.0, min(known)) if known else None
-
-    def _select(self) -> Winner:
-        """Train the best again, and the start rule with them, on seeds that the search did not see."""
-        stored = self.archive.meta("winner")
-        start = self.evolution.start
-        candidates = self._finalists()
-        if all(i != 0 for i, _, _ in candidates):
-            candidates.append((0, canonical_hash(start), start))
-        fit = {i for i, _, _ in candidates if i != 0 or not zero_gradient_problem(start)} or {0}
-        if stored is None:
-            evaluation, selection = self.config.evaluation, self.config.selection
-            judge = Judge(self.evaluator, self.settings, selection.seeds, Economy(), evaluation.widen)
-            verdicts = judge.judge([r for _, _, r in candidates])
-            trials = {h: v.trials for (_, h, _), v in zip(candidates, verdicts, strict=True)}
-            self.archive.record_trainings("selection", trials, self.evaluator.version)
-        scores = {i: score(self.archive.trials(h, "selection")) for i, h, _ in candidates}
-        index = min(fit, key=lambda i: (scores[i].loss, i))
-        if stored is None:
-            self.archive.set_meta({"winner": str(index)})
-        return Winner(winner_rule(self.archive, self.config, index), index, scores[index].loss, scores[0].loss)
-
-    def _finalists(self) -> list[tuple[int, str, Rule]]:
-        """The best programs that may be exported: those that a zero gradient with lr 0 leaves alone."""
-        wanted = self.config.selection.finalists
-        out: list[tuple[int, str, Rule]] = []
-        for index, digest, text, _ in self.archive.best():
-            rule = parse(text)
-            if not zero_gradient_problem(rule):
-                out.append((index, digest, rule))
-            if len(out) == wanted:
-                break
-        return out
-
-
-def _rates(config: SearchConfig) -> tuple[float, ...]:
-    return config.evaluation.learning_rates
-
-
-def winner_rule(archive: Archive, config: SearchConfig, index: int) -> Rule:
-    """A program of the archive for people: tidied, documented, its defaults those with which it did best."""
-    text, digest, _, _, _ = archive.program(index)
-    rule = tidy(parse(text))
-    stage = "selection" if archive.trials(digest, "selection") else "search"
-    best: Score = score([*archive.trials(digest, stage)])
-    evaluation = config.evaluation
-    doc = (
-        f"Found by evolutionary search from {config.start.rule} on {evaluation.task}.\n\n"
-        f"Program {index} of the search {config.name!r} (seed {config.seed}); the default lr is the best of its grid\n"
-        f"for {evaluation.steps} steps at batch size {evaluation.batch_size}, with a {evaluation.schedule} schedule."
-    )
-    hypers = tuple(_tuned(h, best.setting.get(h.name, h.default)) for h in rule.hypers)
-    return rule.replace(name="found", doc=doc, hypers=hypers)
-
-
-def _tuned(hyper: Hyper, value: float) -> Hyper:
-    """A hyperparameter with another default; its declared domain goes where the default lies outside it."""
-    keep = hyper.declared is not None and value in hyper.declared
-    return Hyper(hyper.name, value, hyper.declared if keep else None)

@@ -9,14 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from evoptim.dsl import Rule, check
+from evoptim.dsl import Rule, is_valid
 
-from .identity import Identities, Identity, reads_undefined
+from .identity import Identities, Identity
 from .mutations import MUTATIONS
-from .program import Program, flatten
+from .program import Program
 from .sections import Mutation
-
-__all__ = ["MAX_ATTEMPTS", "Child", "NoMutation", "flatten", "is_well_formed", "mutate"]
 
 MAX_ATTEMPTS = 1000
 PATIENCE = 50
@@ -67,18 +65,13 @@ def mutate(
         changed = MUTATIONS[kind](program)
         if changed is None or not _within(changed, rule, config):
             continue
-        if (program.checked or is_well_formed(changed)) and (identity := known.of(changed)).uses_gradient:
+        if (program.checked or is_valid(changed)) and (identity := known.of(changed)).uses_gradient:
             return Child(changed, f"{kind} {program.told}", attempt, identity)
     raise NoMutation(f"no valid mutation of {rule.name!r} in {MAX_ATTEMPTS} draws")
 
 
 def _within(changed: Rule, parent: Rule, config: Mutation) -> bool:
     """Whether a child is short enough, and keeps no more buffers than allowed or than its parent."""
-    if sum(1 for _ in changed.assigns()) > config.max_statements:
+    if changed.length > config.max_statements:
         return False
     return len(changed.buffers) <= max(config.max_buffers, len(parent.buffers))
-
-
-def is_well_formed(rule: Rule) -> bool:
-    """Whether the language's checker finds nothing; what reads undefined names is refused without asking it."""
-    return not reads_undefined(rule) and not check(rule)

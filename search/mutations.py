@@ -9,16 +9,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import cache
+from random import Random
 from types import MappingProxyType
 
-from evoptim.dsl import OPS, Assign, Hyper, Node, Reduce, Rule, check, const, name
+from evoptim.dsl import OPS, Assign, Hyper, Node, Reduce, Rule, const, is_valid, name
 from evoptim.dsl.check import reduction_of
 from evoptim.dsl.derived import substitute
 from evoptim.dsl.rule import with_values
 
 from .derivation import derived
 from .frame import OUTSIDE
-from .identity import reads_undefined
 from .program import Program, applied
 
 SEARCH_OPS: tuple[str, ...] = tuple(
@@ -57,7 +57,7 @@ def delete(program: Program) -> Rule | None:
     rebuilt = program.rebuilt()
     if not gone.value.args:
         return rebuilt
-    if not reads_undefined(rebuilt) and not check(rebuilt):
+    if is_valid(rebuilt):
         program.checked = True
         return rebuilt
     stand_in = {gone.target: program.random.choice(gone.value.args)}
@@ -195,18 +195,52 @@ def demote(program: Program) -> Rule | None:
     return changed.replace(hypers=tuple(h for h in changed.hypers if h is not chosen))
 
 
+def constant(program: Program) -> Rule | None:
+    """Change one constant or one default, other than of the learning rate and the decay, and nothing else."""
+    hypers = [h for h in program.rule.hypers if h.name not in OUTSIDE]
+    atoms = [(b, i, a) for b, i in program.places() for a in (b[i].value, *b[i].value.args) if a.op == "const"]
+    if not hypers and not atoms:
+        return None
+    chosen = program.random.choice([*hypers, *atoms])
+    if isinstance(chosen, Hyper):
+        value = _rescaled(chosen.default, program.random)
+        program.told = f"{chosen.name}: {chosen.default:g} -> {value:g}"
+        if chosen.declared is not None and value not in chosen.declared:
+            return None
+        changed = tuple(Hyper(h.name, value, h.declared) if h is chosen else h for h in program.rule.hypers)
+        return program.rule.replace(hypers=changed)
+    block, i, old = chosen
+    assert isinstance(old.value, float)
+    value, statement = _rescaled(old.value, program.random), block[i]
+    block[i] = Assign(statement.target, _with_atom(statement.value, old, const(value)))
+    program.told = f"{statement.target}: {old.value:g} -> {value:g}"
+    return program.rebuilt()
+
+
+def _rescaled(value: float, random: Random) -> float:
+    """A number times 2 to the power N(0, 1), or the distance to 1 of what looks like a decay rate; N(0, 1) for 0."""
+    factor = 2 ** random.gauss(0, 1)
+    changed = 1 - (1 - value) * factor if 0.5 < value < 1 else value * factor if value else random.gauss(0, 1)
+    return float(f"{changed:.6g}")
+
+
 def _replaced(rule: Rule, old: Node, new: Node) -> Rule:
     """The program with one atom in the place of another; the frame holds neither."""
 
     def changed(value: Node) -> Node:
-        if value is old:
-            return new
-        if old not in value.args:
-            return value
-        return applied(value.op, tuple(new if a is old else a for a in value.args))
+        return _with_atom(value, old, new)
 
     body = with_values(rule.body, changed)
     return dataclasses.replace(rule.replace(body=body), returns=tuple(map(changed, rule.returns)))
+
+
+def _with_atom(value: Node, old: Node, new: Node) -> Node:
+    """A flat expression with one atom in the place of another."""
+    if value is old:
+        return new
+    if old not in value.args:
+        return value
+    return applied(value.op, tuple(new if a is old else a for a in value.args))
 
 
 MUTATIONS: Mapping[str, Mutate] = MappingProxyType(
@@ -218,6 +252,7 @@ MUTATIONS: Mapping[str, Mutate] = MappingProxyType(
         "splice": splice,
         "transform": transform,
         "promote": promote,
+        "constant": constant,
         "demote": demote,
     }
 )

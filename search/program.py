@@ -78,8 +78,12 @@ class Program:
         self.checked = False
         self.blocks: list[list[Assign]] = []
         self.tree: list[int | tuple[int, int]] = []  # a block, or the two blocks of a branch
-        for statement in rule.body[:-1] if self.framed else rule.body:
-            self._place(statement)
+        body = rule.body[:-1] if self.framed else rule.body
+        if rule.branches:
+            for statement in body:
+                self._place(statement)
+        elif body:
+            self.blocks[self._new_block()] += [a for a in body if isinstance(a, Assign)]
         if not self.tree or not isinstance(self.tree[-1], int):
             self._new_block()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Generator
@@ -11,6 +12,8 @@ from pathlib import Path
 from evoptim.dsl import UserError
 
 ARCHIVE, CONFIG, BEST, FRONT, LOCK = "archive.sqlite", "search.toml", "best.rule", "pareto.csv", ".lock"
+TRACE = "progress.jsonl"
+REPORT = "report.html"
 
 
 def make_directory(directory: Path) -> None:
@@ -78,5 +81,24 @@ def write(path: Path, text: str) -> None:
     try:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def append(path: Path, line: str) -> None:
+    """Add a line in one piece: readers and a process that is killed see it whole or not at all.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    data = line.encode()
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            written = os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+        if written < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise _unwritable(path, error) from error

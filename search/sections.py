@@ -18,15 +18,21 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
 
-def _not_empty_not_twice(value: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not value:
-        raise ValueError("needs at least one value")
+def _not_twice(value: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(value)) != len(value):
         raise ValueError("values must differ")
     return value
 
 
+def _not_empty_not_twice(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not value:
+        raise ValueError("needs at least one value")
+    return _not_twice(value)
+
+
 Rates = Annotated[tuple[Rate, ...], Field(strict=False), AfterValidator(_not_empty_not_twice)]
+Weights = Annotated[tuple[Weight, ...], Field(strict=False), AfterValidator(_not_twice)]
+Names = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_not_twice)]
 Seeds = Annotated[tuple[Seed, ...], Field(strict=False), AfterValidator(_not_empty_not_twice)]
 
 
@@ -86,6 +92,7 @@ class Mutation(Section):
         default=0.0, description="weight of applying a transform: clipping, Nesterov, caution, layer adaptation, ..."
     )
     promote: Weight = Field(default=0.0, description="weight of making a constant a hyperparameter")
+    constant: Weight = Field(default=0.0, description="weight of changing a constant or a default and nothing else")
     demote: Weight = Field(default=0.0, description="weight of making a hyperparameter a constant again")
     max_statements: Positive = Field(default=40, description="longest program, redundant statements included")
     max_buffers: Annotated[int, Field(ge=0, le=64)] = Field(
@@ -95,7 +102,7 @@ class Mutation(Section):
     @field_validator("demote")
     @classmethod
     def _some_weight(cls, value: float, info: ValidationInfo) -> float:
-        others = ("insert", "delete", "modify", "swap", "splice", "transform", "promote")
+        others = ("insert", "delete", "modify", "swap", "splice", "transform", "promote", "constant")
         if value + sum(info.data.get(k, 1.0) for k in others) <= 0:  # 1: refused on its own account
             raise ValueError(f"at least one of the weights {', '.join(others)} and demote must be above 0")
         return value
@@ -105,20 +112,60 @@ class Evaluation(Section):
     """How a candidate is judged: trained with every learning rate on every seed."""
 
     task: str = Field(default="digits_mlp", description="name of a task")
+    tasks: Names = Field(
+        default=(),
+        description="further tasks, cheap ones first; then a loss is the geometric mean over all tasks, relative to "
+        "the start rule's",
+    )
     steps: Positive = Field(default=100, description="updates per training")
     batch_size: Positive = Field(default=64, description="examples per update")
     learning_rates: Rates = Field(default=(1e-3, 3e-3, 1e-2, 3e-2, 1e-1), description="the grid tried by each")
     weight_decay: Weight = Field(default=0.0, description="decoupled weight decay during the search")
+    weight_decays: Weights = Field(
+        default=(), description="further weight decays; each is tried with every learning rate"
+    )
     seeds: Seeds = Field(default=(0, 1), description="seeds of initialisation and data order")
     schedule: Literal["linear", "cosine", "constant"] = Field(default="linear", description="learning-rate schedule")
     widen: Annotated[int, Field(ge=0, le=20)] = Field(
-        default=0, description="how often a grid whose best learning rate lies on its edge is continued by one rate"
+        default=0,
+        description="how often a grid whose best learning rate or weight decay lies on its edge is continued by one",
     )
+
+    device: str = Field(default="cpu", description='where to train: "cpu" or "cuda"')
+    threads: Positive = Field(
+        default=1, description="threads of the CPU that share forward and backward passes; losses do not depend on it"
+    )
+    memory: Positive | None = Field(
+        default=None,
+        description="MiB the trainings may take, half of what is available by default; losses do not depend on it",
+    )
+    time_limit: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="seconds after which a batch of trainings is given up; none by default, because results would "
+        "depend on how fast the machine is",
+    )
+
+    @field_validator("tasks")
+    @classmethod
+    def _other_tasks(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if info.data.get("task") in value:
+            raise ValueError("must not repeat evaluation.task")
+        return value
+
+    @field_validator("weight_decays")
+    @classmethod
+    def _other_decays(cls, value: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        if info.data.get("weight_decay") in value:
+            raise ValueError("must not repeat evaluation.weight_decay")
+        return value
 
 
 class Economy(Section):
-    """What is not trained, or not to the end. Duplicates by canonical hash never are."""
+    """What is not trained, or not to the end."""
 
+    hash_cache: bool = Field(
+        default=True, description="programs of one canonical form share a result; false: for studies of what that saves"
+    )
     strip: bool = Field(default=True, description="train programs without their dead statements")
     fingerprint: bool = Field(
         default=False, description="programs that do the same to a few synthetic gradients share a result"
@@ -151,8 +198,41 @@ class Budget(Section):
     minutes: Annotated[float, Field(gt=0)] | None = Field(default=None, description="wall-clock limit; none by default")
 
 
+class Tracking(Section):
+    """Who else is told how the search goes; each needs its package. What they write lies in the run directory."""
+
+    tensorboard: bool = Field(default=False, description="event files for `tensorboard --logdir RUN`")
+    wandb: bool = Field(default=False, description="a run of Weights & Biases")
+    wandb_online: bool = Field(
+        default=False, description="send it at once; otherwise `wandb sync` can later, and no network is needed"
+    )
+    mlflow: bool = Field(default=False, description="a run of MLflow")
+    mlflow_uri: str = Field(default="", description="where MLflow keeps it; by default mlflow.db in the run directory")
+
+
 class Selection(Section):
     """How the winner is chosen: the best of the search are trained again on fresh seeds."""
 
     finalists: Positive = Field(default=8, description="how many are trained again")
     seeds: Seeds = Field(default=(100, 101, 102, 103), description="seeds that the search did not see")
+    race: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        default=0.0,
+        description="level of a paired test (Wilcoxon) against the best finalist at which another one is stopped; "
+        "needs 6 seeds or more at 0.05; 0: off",
+    )
+
+
+class Workers(Section):
+    """Who trains. Losses do not depend on it."""
+
+    processes: Annotated[int, Field(ge=0, le=4096)] = Field(
+        default=0, description="processes that share every batch; 0: the search trains by itself"
+    )
+    lease_seconds: Annotated[float, Field(gt=0, le=1e6)] = Field(
+        default=600.0, description="what a worker may take for its part of a batch before it is taken for dead"
+    )
+    retries: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=2, description="further workers that get a program alone with which one has died"
+    )
+    cores: Rate = Field(default=1.0, description="with --ray: cores of each actor")
+    gpus: Weight = Field(default=0.0, description="with --ray: part of a GPU of each actor")

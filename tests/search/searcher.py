@@ -14,7 +14,7 @@ from types import FrameType
 
 from evoptim.dsl import UserError
 from evoptim.search import load_config, resume_search, start_search
-from evoptim.wiring import make_evaluator
+from evoptim.wiring import make_evaluator, make_laboratory
 
 
 def arm(function: str, entry: int, count: int) -> None:
@@ -32,17 +32,17 @@ def arm(function: str, entry: int, count: int) -> None:
     sys.setprofile(profile)
 
 
-def main() -> int:
-    config, directory, *where = sys.argv[1:]
+def main(arguments: list[str]) -> int:
+    config, directory, *where = arguments
     run = Path(directory)
     if where:
         arm(where[0], int(where[1]), int(where[2]))
     try:
         if (run / "archive.sqlite").exists():
-            resume_search(run, make_evaluator)
+            resume_search(run, make_evaluator, make_laboratory=make_laboratory)
         else:
             checked = load_config(config)
-            start_search(checked, make_evaluator(checked), run)
+            start_search(checked, make_evaluator(checked), run, laboratory=make_laboratory(checked))
     except UserError as error:
         print(error)
         return 2
@@ -50,4 +50,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

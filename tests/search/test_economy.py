@@ -17,7 +17,9 @@ from evoptim.dsl import Rule, canonical_hash, load, parse, zero_gradient_problem
 from evoptim.search import Archive, Evolution, SearchConfig, SearchResult, Trial, resume_search, start_search
 from evoptim.search.archive import StoredTrial
 from evoptim.search.fingerprint import Fingerprints, fingerprint
-from evoptim.search.judge import Hurdle, Judge, beyond_edge, worse
+from evoptim.search.grid import beyond_edge
+from evoptim.search.hurdle import Hurdle
+from evoptim.search.judge import Judge, worse
 from evoptim.search.loop import start_program
 from evoptim.search.paired import signed_rank_p
 from evoptim.search.sections import Economy
@@ -246,7 +248,7 @@ def test_beyond_the_hurdle_no_other_seed_is_trained() -> None:
 def test_a_race_stops_what_is_worse_than_the_best() -> None:
     plain, _ = judged(Economy(), range(8))
     order = sorted((v for v in plain if v.score.status == "ok"), key=lambda v: v.score.loss)
-    verdicts, _ = judged(Economy(race=0.05), range(8), best=order[0].trials)
+    verdicts, _ = judged(Economy(race=0.05), range(8), best=order[0].by_task)
     stopped = [v for v in verdicts if v.score.status == "stopped"]
     assert stopped
     assert all(v.score.reason.startswith("worse than the best after ") for v in stopped)

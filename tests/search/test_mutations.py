@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 from fakes import close, same, small, trajectory
 
-from evoptim.dsl import OPS, Rule, canonical_hash, check, derive, load, parse
+from evoptim.dsl import OPS, Rule, canonical_hash, check, derive, is_valid, load, parse
 from evoptim.search import flatten, is_framed, mutate, tidy
 from evoptim.search.derivation import FREE, IN_FRAME
 from evoptim.search.frame import OUTSIDE
-from evoptim.search.identity import Identities, reads_undefined, strip
+from evoptim.search.identity import Identities, strip
 from evoptim.search.loop import start_program
 from evoptim.search.mutate import Child, NoMutation
-from evoptim.search.mutations import LONGEST_FRAGMENT, MUTATIONS, SEARCH_OPS, alike
+from evoptim.search.mutations import LONGEST_FRAGMENT, MUTATIONS, SEARCH_OPS, _rescaled, alike
+from evoptim.search.program import Program
 from evoptim.search.sections import Mutation
 
 STARTS = [("adamw", "update"), ("lion", "update"), ("adan", "update"), ("adamw", "free"), ("adafactor", "free")]
-ALL = Mutation(swap=1, splice=1, transform=1, promote=1, demote=1, max_statements=60)
+ALL = Mutation(swap=1, splice=1, transform=1, promote=1, demote=1, constant=1, max_statements=60)
 NONE = dict.fromkeys(MUTATIONS, 0.0)
 
 
@@ -65,7 +66,7 @@ def test_children_are_valid_and_read_back(name: str, frame: str) -> None:
     for parent, child in walk(name, frame):
         kinds[child.mutation.split()[0]] += 1
         assert check(child.rule) == []
-        assert not reads_undefined(child.rule)
+        assert is_valid(child.rule)
         assert child.rule != parent
         assert parse(child.rule.text) == child.rule
         assert flatten(child.rule, free=frame == "free") == child.rule
@@ -97,6 +98,19 @@ def test_strip_knows_outputs_orders_and_swapped_buffers() -> None:
     assert (identity.state, identity.statements, identity.uses_gradient) == (8, 2, True)
     averaged = flatten(derive(load("sgd"), "averaging"))
     assert "average" in {b.name for b in strip(averaged).buffers}
+
+
+@pytest.mark.parametrize(("name", "frame"), STARTS)
+def test_what_mutations_break_is_found_quickly(name: str, frame: str) -> None:
+    parents, found = [p for p, _ in walk(name, frame)], Counter[bool]()
+    for i in range(600):
+        random = Random(i)
+        program = Program(random.choice(parents), random, lambda random=random: random.choice(parents))
+        changed = random.choice([*MUTATIONS.values()])(program)
+        if changed is not None:
+            found[is_valid(changed)] += 1
+            assert is_valid(changed) == (check(changed) == [])
+    assert min(found[True], found[False]) > 50
 
 
 # --- one by one -----------------------------------------------------------------------------------------
@@ -176,3 +190,40 @@ def test_the_number_of_buffers_is_limited() -> None:
     kinds = {mutate(rule, Random(i), config).mutation for i in range(60)}
     assert "transform nesterov" not in kinds
     assert len(kinds) == len(IN_FRAME) - 1
+
+
+@pytest.mark.parametrize(("name", "frame"), STARTS)
+def test_constant_changes_one_number_and_nothing_else(name: str, frame: str) -> None:
+    parent = start(name, frame)
+    changes = Counter[str]()
+    for child in children("constant", name, frame, 60):
+        rule = child.rule
+        assert [a.target for a in rule.assigns()] == [a.target for a in parent.assigns()]
+        assert [a.value.op for a in rule.assigns()] == [a.value.op for a in parent.assigns()]
+        assert [h.name for h in rule.hypers] == [h.name for h in parent.hypers]
+        assert (rule.returns, rule.buffers) == (parent.returns, parent.buffers)
+        statements = [(a, b) for a, b in zip(parent.assigns(), rule.assigns(), strict=True) if a != b]
+        hypers = [(a, b) for a, b in zip(parent.hypers, rule.hypers, strict=True) if a != b]
+        assert len(statements) + len(hypers) == 1
+        assert not any(h.name in OUTSIDE for h, _ in hypers)
+        for a, b in statements:
+            for x, y in zip((a.value, *a.value.args), (b.value, *b.value.args), strict=True):
+                assert x is y or {x.op, y.op} == {"const"} or x.args
+        changes["statement" if statements else "hyper"] += 1
+    assert changes["hyper" if frame == "free" and name != "sgd" else "statement"]
+
+
+def test_decay_rates_stay_below_one_and_zero_can_be_left() -> None:
+    values = [_rescaled(v, Random(i)) for i in range(300) for v in (0.999, 0.9)]
+    assert max(values) < 1
+    assert len(set(values)) > 250
+    assert len({_rescaled(0.0, Random(i)) for i in range(10)}) == 10
+    scaled = [_rescaled(8.0, Random(i)) for i in range(300)]
+    assert min(scaled) > 0
+    assert sum(v > 8 for v in scaled) > 100 < sum(v < 8 for v in scaled)
+
+
+def test_nothing_to_change_is_no_mutation() -> None:
+    bare = flatten(parse("def r(w, g, *, lr=0.1):\n    return w - lr * g\n"))
+    with pytest.raises(NoMutation):
+        mutate(bare, Random(0), only("constant"))

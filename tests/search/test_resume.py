@@ -11,10 +11,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from fakes import small
@@ -33,6 +34,12 @@ Contents = list[tuple[Any, ...]]
 def contents(run: Path) -> Contents:
     with Archive(run / "archive.sqlite", create=False) as archive:
         return archive.contents()
+
+
+def trace(run: Path) -> list[dict[str, Any]]:
+    """The lines of progress.jsonl, each whole and there once, without the times."""
+    lines = map(json.loads, (run / "progress.jsonl").read_text().splitlines())
+    return [{k: v for k, v in line.items() if k not in ("at", "seconds")} for line in lines]
 
 
 def python(*arguments: str) -> subprocess.Popen[str]:
@@ -70,14 +77,8 @@ def reference(toml: Path) -> Path:
 @pytest.fixture
 def half(tmp_path: Path) -> Path:
     """A search stopped half way."""
-    count = 0
-
-    def stop() -> bool:
-        nonlocal count
-        count += 1
-        return count == 5
-
-    start_search(CONFIG, make_evaluator(CONFIG), tmp_path / "half", should_stop=stop)
+    batches = count(1)
+    start_search(CONFIG, make_evaluator(CONFIG), tmp_path / "half", should_stop=lambda: next(batches) == 5)
     return tmp_path / "half"
 
 
@@ -88,7 +89,7 @@ STAGES: dict[str, tuple[tuple[str, ...], int, int]] = {
     "proposing": (("_next", "_child"), 2, 4_000),
     "training": (("evaluate", "train_population"), 2, 1_000),
     "writing": (("record", "_insert", "_write_best"), 2, 150),
-    "selecting": (("_select", "record_trainings", "set_meta"), 1, 400),
+    "selecting": (("winner", "record_trainings", "set_meta"), 1, 400),
 }
 """Per stage: functions at which to begin to count, at which of their calls at most, and how far at most."""
 
@@ -98,53 +99,96 @@ def bomb(stage: str, random: Random) -> tuple[str, str, str]:
     return random.choice(functions), str(random.randint(1, entry)), str(random.randint(1, count))
 
 
-def kill_again_and_again(config: Path, run: Path, seed: int, stages: list[str]) -> Counter[str]:
+class Search(Protocol):
+    """Runs searcher.py, killing it after some seconds if they are given: exit code, and what it told."""
+
+    def __call__(self, *arguments: str, delay: float | None = None) -> tuple[int, str]: ...
+
+
+def in_process(*arguments: str, delay: float | None = None) -> tuple[int, str]:
+    process = python(str(HERE / "searcher.py"), *arguments)
+    if delay is not None:
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+    return finish(process, (0, 2, -signal.SIGKILL))
+
+
+def kill_again_and_again(config: Path, run: Path, seed: int, stages: list[str], search: Search) -> Counter[str]:
     """Kill a search once per stage named, resume it until it ends; how often it died in each."""
     random, died = Random(seed), Counter[str]()
     for stage in stages:
         if stage == "any moment":
-            process = searcher(config, run)
-            time.sleep(random.uniform(0, 2))
-            process.send_signal(signal.SIGKILL)
+            code, told = search(str(config), str(run), delay=random.uniform(0, 2))
         else:
-            process = searcher(config, run, *bomb(stage, random))
-        code, told = finish(process, (0, 2, -signal.SIGKILL))
+            code, told = search(str(config), str(run), *bomb(stage, random))
         if code == 2:
             assert "stopped before it began" in told
             shutil.rmtree(run)  # as the message says
         died[stage] += code == -signal.SIGKILL
-    finish(searcher(config, run))
+    assert search(str(config), str(run)) == (0, "")
     return died
+
+
+@pytest.fixture
+def forked() -> Iterator[Search]:
+    """Searches as forks of one process, which start at once."""
+    server = subprocess.Popen(
+        [sys.executable, "-W", "error", str(HERE / "forker.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+
+    def search(*arguments: str, delay: float | None = None) -> tuple[int, str]:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        print(json.dumps([arguments, delay]), file=server.stdin, flush=True)
+        code, told = json.loads(server.stdout.readline())
+        assert code in (0, 2, -signal.SIGKILL), told
+        return code, told
+
+    yield search
+    server.communicate(timeout=60)
+    assert server.returncode == 0
 
 
 EVERY_STAGE = ["starting"] * 2 + ["proposing", "training", "writing"] * 3 + ["any moment"] + ["selecting"] * 3
 
 
 def test_killed_searches_end_as_the_uninterrupted_one(toml: Path, reference: Path, tmp_path: Path) -> None:
-    died = kill_again_and_again(toml, tmp_path / "run", 2, EVERY_STAGE)
+    died = kill_again_and_again(toml, tmp_path / "run", 2, EVERY_STAGE, in_process)
     print(f"\nkilled while {dict(died)}")
     assert died.total() >= 12
     assert {stage for stage, n in died.items() if n} >= set(STAGES)
     assert contents(tmp_path / "run") == contents(reference)
-    for name in ("best.rule", "search.toml"):
+    for name in ("best.rule", "pareto.csv", "search.toml"):
         assert (tmp_path / "run" / name).read_text() == (reference / name).read_text()
+    assert trace(tmp_path / "run") == trace(reference)
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("seed", range(10, 14))
-def test_sixty_kills(toml: Path, reference: Path, tmp_path: Path, seed: int) -> None:
-    died = kill_again_and_again(toml, tmp_path / "run", seed, EVERY_STAGE)
-    assert died.total() >= 12
-    assert contents(tmp_path / "run") == contents(reference)
+def test_two_hundred_kills(toml: Path, reference: Path, tmp_path: Path, forked: Search) -> None:
+    """Search after search is killed a dozen times, until 200 kills are told; each ends as if nothing had happened."""
+    died = Counter[str]()
+    for seed in count(10):
+        died += kill_again_and_again(toml, tmp_path / str(seed), seed, EVERY_STAGE, forked)
+        assert contents(tmp_path / str(seed)) == contents(reference)
+        assert trace(tmp_path / str(seed)) == trace(reference)
+        for name in ("best.rule", "pareto.csv", "search.toml"):
+            assert (tmp_path / str(seed) / name).read_text() == (reference / name).read_text()
+        if died.total() >= 200:
+            break
+    print(f"\nkilled while {dict(died)}")
 
 
 @pytest.mark.nightly
 def test_killed_at_every_point_of_the_start(toml: Path, tmp_path: Path) -> None:
     """What is left behind resumes, is begun anew, or says that it has to be."""
     ends = Counter[int]()
-    for count in range(1, 500, 25):
-        run = tmp_path / str(count)
-        finish(searcher(toml, run, "locked", "1", str(count)), (-signal.SIGKILL,))
+    for calls in range(1, 500, 25):
+        run = tmp_path / str(calls)
+        finish(searcher(toml, run, "locked", "1", str(calls)), (-signal.SIGKILL,))
         code, told = finish(searcher(toml, run, "_next", "1", "1"), (-signal.SIGKILL, 2))
         assert code != 2 or ("stopped before it began" in told and "delete" in told)
         ends[code] += 1
