@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evoptim.dsl import Rule, UserError
-from evoptim.runtime import get_task, train_population
+from evoptim.runtime import PopulationEvaluator, Task, get_task, train_population
+from evoptim.search.tuning import TuningConfig
+from evoptim.search.tuning import tune as tune_all
 
 STEP = math.sqrt(10)
 """Ratio of neighbouring learning rates in the first grid."""
 TUNING_SEEDS = (1000, 1001, 1002)
 FRESH_SEED = 2000
 RESAMPLES = 10_000
+
+Tuner: TypeAlias = Literal["lr", "optuna"]
+"""What is tuned: the learning rate alone, on a grid that is refined, or all hyperparameters, by Optuna's TPE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,8 @@ class Entry:
     """One rule's result.
 
     ``difference`` is its loss less the first rule's, paired by seed: below zero it is better. ``at_edge`` says
-    that the best learning rate was still at the edge of what the budget allowed to try.
+    that the best learning rate was still at the edge of what the budget allowed to try. ``setting`` is all that
+    tuning chose, the lr among it.
     """
 
     rule: Rule
@@ -46,6 +52,7 @@ class Entry:
     losses: tuple[float, ...]
     loss: Interval
     difference: Interval
+    setting: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def verdict(self) -> str:
@@ -97,29 +104,63 @@ class _Tuning:
 
 
 def compare_rules(
-    rules: Sequence[Rule], *, task: str, trials: int, seeds: int, steps: int, batch_size: int | None
+    rules: Sequence[Rule],
+    *,
+    task: str | Task,
+    trials: int,
+    seeds: int,
+    steps: int,
+    batch_size: int | None,
+    tuner: Tuner = "lr",
 ) -> Comparison:
-    """Tune every rule's lr with ``trials`` trainings per tuning seed, then train all on ``seeds`` fresh seeds.
+    """Tune every rule with ``trials`` trainings per tuning seed, then train all on ``seeds`` fresh seeds.
 
     Raises:
         UserError: Too few rules, trials or seeds, or a rule without lr.
     """
     if not rules or trials < 3 or seeds < 2:
         raise UserError("nothing to compare", "give at least one rule, 3 trials and 2 seeds")
-    problem = get_task(task)
+    problem = get_task(task) if isinstance(task, str) else task
 
-    def train(rule: Rule, lrs: Sequence[float], on: Sequence[int]) -> NDArray[np.float64]:
-        settings = [{"lr": lr} for lr in lrs]
+    def train(rule: Rule, settings: Sequence[Mapping[str, float]], on: Sequence[int]) -> NDArray[np.float64]:
         return train_population([rule], problem, settings, on, steps, batch_size=batch_size).val_loss[0]
 
-    tuned = [_tune(rule, trials, train) for rule in rules]
+    if tuner == "lr":
+        tuned = [_by_grid(rule, trials, train) for rule in rules]
+    else:
+        evaluator = PopulationEvaluator(problem, steps, batch_size or problem.batch_size)
+        tuned = [_by_optuna(rule, trials, evaluator) for rule in rules]
     fresh = tuple(range(FRESH_SEED, FRESH_SEED + seeds))
-    losses = [train(t.rule, [t.best], fresh)[0] for t in tuned]
+    losses = [train(rule, [t.setting], fresh)[0] for rule, t in zip(rules, tuned, strict=True)]
     entries = [
-        Entry(t.rule, t.best, t.at_edge, tuple(map(float, x)), _interval(x), _interval(x - losses[0]))
-        for t, x in zip(tuned, losses, strict=True)
+        Entry(rule, t.setting["lr"], t.at_edge, tuple(map(float, x)), interval(x), interval(x - losses[0]), t.setting)
+        for rule, t, x in zip(rules, tuned, losses, strict=True)
     ]
-    return Comparison(task, steps, trials, TUNING_SEEDS, fresh, tuple(entries))
+    return Comparison(problem.name, steps, trials, TUNING_SEEDS, fresh, tuple(entries))
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What tuning chose."""
+
+    setting: Mapping[str, float]
+    at_edge: bool
+
+
+def _by_grid(
+    rule: Rule,
+    trials: int,
+    train: Callable[[Rule, Sequence[Mapping[str, float]], Sequence[int]], NDArray[np.float64]],
+) -> _Choice:
+    tuning = _tune(rule, trials, lambda r, lrs, on: train(r, [{"lr": lr} for lr in lrs], on))
+    return _Choice({"lr": tuning.best}, tuning.at_edge)
+
+
+def _by_optuna(rule: Rule, trials: int, evaluator: PopulationEvaluator) -> _Choice:
+    found = tune_all(
+        rule, evaluator, TuningConfig(trials=trials, batch=min(8, max(1, trials // 4)), seeds=TUNING_SEEDS)
+    )
+    return _Choice(found.best.setting, "lr" in found.at_edge)
 
 
 Train: TypeAlias = Callable[[Rule, Sequence[float], Sequence[int]], NDArray[np.float64]]
@@ -141,7 +182,7 @@ def _tune(rule: Rule, trials: int, train: Train) -> _Tuning:
     return tuning
 
 
-def _interval(values: NDArray[np.float64]) -> Interval:
+def interval(values: NDArray[np.float64]) -> Interval:
     """The mean over seeds with its percentile bootstrap interval; infinite where a training diverged."""
     mean = float(np.mean(values))
     if not np.isfinite(values).all():
@@ -150,3 +191,8 @@ def _interval(values: NDArray[np.float64]) -> Interval:
     means = values[random.integers(len(values), size=(RESAMPLES, len(values)))].mean(1)
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(mean, float(low), float(high))
+
+
+def finite(value: float) -> float | None:
+    """The value, or None where JSON has no number for it."""
+    return value if math.isfinite(value) else None

@@ -194,23 +194,40 @@ def equal(
 @app.command()
 def simplify(
     source: Source,
+    task: Annotated[str | None, typer.Option(help=f"Try what may go by training. {TASK_HELP}")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates per training; by default as searched.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Examples per update, in the same way.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=2, help="Seeds of the paired tests [default: 16]")] = None,
+    level: Annotated[float | None, typer.Option(help="Level of these tests [default: 0.05]")] = None,
+    margin: Annotated[float | None, typer.Option(help="Rise of the loss allowed, as a share [default: 0.02]")] = None,
+    evaluations: Annotated[int | None, typer.Option(min=1, help="Programs trained at most [default: 2000]")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Show that the rise is below the margin.")] = False,
+    keep_constants: Annotated[
+        bool, typer.Option("--keep-constants", help="Make no hyperparameters of the constants.")
+    ] = False,
     upto: Annotated[
-        str, typer.Option("--upto", help="How far to go: exact, real (other rounding) or assumed (to be tried).")
-    ] = "assumed",
+        str | None,
+        typer.Option("--upto", help="By algebra alone, and how far: exact, real (other rounding) or assumed."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The rule file to write.")] = None,
     derived: Derived = None,
     as_json: Json = False,
 ) -> None:
-    """Reduce a rule to what it comes down to, each step named, justified and measured."""
-    from evoptim.dsl import simplify_rule
+    """Reduce a rule to what it comes down to, each step named.
 
-    from .rewriting import grade, simplification_json, simplification_lines
+    A program of a run, or any rule with --task, loses what it trains as well without; the result is RUN#simplified.
+    Another rule is reduced by algebra alone, which justifies and measures each step.
+    """
+    from .rewriting import TrainingOptions, simplify_rule_text, simplify_run
 
-    result = simplify_rule(_load(source, derived), grade(upto))
-    if as_json:
-        _print_json(simplification_json(result))
-        return
-    for line in simplification_lines(result):
-        console.print(line, markup=False, soft_wrap=True)
+    options = TrainingOptions(task, steps, batch_size, seeds, level, margin, evaluations, strict, keep_constants)
+    by_training = upto is None and ("#" in source or task is not None)
+    if by_training:
+        simplify_run(source, derived, options, output, console, as_json)
+    elif options != TrainingOptions():
+        raise UserError("nothing is trained here", "give --task, or a program of a run, and no --upto")
+    else:
+        simplify_rule_text(_load(source, derived), upto or "assumed", output, console, as_json)
 
 
 @app.command()
@@ -286,54 +303,142 @@ def bench(
 
 
 @app.command()
-def compare(
-    sources: Annotated[list[str], typer.Argument(help="Rules; the first is what the others are compared with.")],
-    task: Annotated[str, typer.Option(help=TASK_HELP)] = "digits_mlp",
-    trials: Annotated[int, typer.Option(min=3, help="Learning rates each rule may try.")] = 12,
-    seeds: Annotated[int, typer.Option(min=2, help="Fresh seeds for the final trainings.")] = 8,
-    steps: Annotated[int, typer.Option(min=1, help="Updates per training.")] = 200,
+def tune(
+    source: Source,
+    task: Annotated[str | None, typer.Option(help=f"{TASK_HELP} By default the run's.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates per training; by default as searched.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Examples per update, in the same way.")] = None,
+    trials: Annotated[int, typer.Option(min=2, help="Settings tried, the defaults among them.")] = 32,
+    batch: Annotated[int, typer.Option(min=1, help="Settings trained together.")] = 8,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds each setting is trained on.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choices.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the rule with the best defaults here.")
+    ] = None,
+    derived: Derived = None,
     as_json: Json = False,
 ) -> None:
-    """Compare rules fairly: equal tuning budgets, fresh seeds, paired differences with intervals."""
-    import evoptim
+    """Tune all hyperparameters of a rule in their domains by Optuna's TPE; a domain is widened where that helps.
 
-    from .tables import comparison_json, comparison_table
+    The constants of a run's program become hyperparameters first.
+    """
+    from evoptim.search.tuning import TuningConfig
 
-    result = evoptim.compare([_load(s) for s in sources], task=task, trials=trials, seeds=seeds, steps=steps)
-    if as_json:
-        _print_json(comparison_json(result))
-    else:
-        console.print(comparison_table(result))
+    from .tuning import run_tuning
+
+    config = TuningConfig(trials=trials, batch=batch, seeds=tuple(range(1000, 1000 + seeds)), seed=seed)
+    run_tuning(source, derived, (task, steps, batch_size), config, output, console, as_json)
+
+
+@app.command()
+def compare(
+    sources: Annotated[list[str], typer.Argument(help="Rules; the first is what the others are compared with.")],
+    task: Annotated[
+        list[str] | None, typer.Option(help=f"{TASK_HELP} May be given more than once. [default: digits_mlp]")
+    ] = None,
+    level: Annotated[int | None, typer.Option(min=0, help="All tasks of this level.")] = None,
+    trials: Annotated[int, typer.Option(min=3, help="Settings each rule may try on each task.")] = 12,
+    seeds: Annotated[int, typer.Option(min=2, help="Fresh seeds for the final trainings.")] = 8,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Updates per training [default: 200; of several tasks, each one's own]")
+    ] = None,
+    tuner: Annotated[str, typer.Option(help="lr, or optuna for all hyperparameters.")] = "lr",
+    save: Annotated[Path | None, typer.Option(help="A folder for CSV files and the plot of the profiles.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare rules fairly: equal tuning budgets, fresh seeds, paired differences with intervals, what steps cost."""
+    from evoptim.comparing import compare_sources, tasks_of_level, tuner_of
+
+    from .comparing import present
+
+    if level is not None and task:
+        raise UserError("--task with --level", "give tasks, or a level")
+    names = tasks_of_level(level) if level is not None else task or ["digits_mlp"]
+    result = compare_sources(sources, names, trials=trials, seeds=seeds, steps=steps, tuner=tuner_of(tuner))
+    present(result, save, as_json, console)
 
 
 @app.command()
 def search(
-    config: Annotated[Path | None, typer.Argument(help="A search.toml; see docs/tutorial.md.")] = None,
+    config: Annotated[Path | None, typer.Argument(help="A search.toml; docs/search.md has every key.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the search in this run directory.")] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Run directory [default: runs/DATE-NAME]")
     ] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Limit in place of budget.minutes, such as 90s or 2h; time spent before counts.")
+    ] = None,
+    evaluations: Annotated[
+        int | None, typer.Option(help="Limit in place of budget.evaluations; those made before count.")
+    ] = None,
+    log: Annotated[
+        list[str] | None, typer.Option(help="Tell tensorboard, wandb or mlflow too; may be given more than once.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that train, in place of workers.processes; 0: none.")
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Train on Ray: a cluster's address, auto, or local for one made here."),
+    ] = None,
+    init: Annotated[bool, typer.Option("--init", help="Print a search.toml to start from, and exit.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Search for better rules. Ctrl-C finishes the batch and stops; --resume goes on from there."""
-    from .searching import run_search
+    """Search for better rules. Ctrl-C finishes the batch and stops; --resume goes on from there.
 
-    run_search(config, resume, output, as_json, console)
+    With --resume, --time and --evaluations give a run that has ended a larger budget.
+    """
+    from evoptim.search import Limits
+    from evoptim.workers import Staff
+
+    from .durations import minutes
+    from .searching import run_search, template
+
+    if init:
+        print(template(), end="")
+        return
+    limits = Limits(evaluations=evaluations, minutes=None if time is None else minutes(time))
+    staff = Staff(processes=workers, ray=ray)
+    run_search(config, resume, output, limits, log or [], staff, as_json, console)
 
 
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The page to write [default: RUN/report.html]")
+    ] = None,
+    text: Annotated[bool, typer.Option("--text", help="Print a summary, and write no page.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Summarise a search: what was done, what was found, and how it came about."""
-    from .reporting import render, summarize
+    """Tell of a search: print a summary, and write a page of its own with figures, lineage, code and caveats."""
+    from evoptim.report import collect
 
-    summary = summarize(run)
+    from .reporting import render, summarize, write_page
+
+    if output is not None and (text or as_json):
+        raise UserError("--output with --text or --json", "these print and write no page")
+    facts = collect(run)
     if as_json:
-        _print_json(summary)
-    else:
-        render(summary, console)
+        _print_json(summarize(facts))
+        return
+    render(summarize(facts), console)
+    if not text:
+        write_page(facts, output)
+
+
+@app.command()
+def sealed(
+    run: Annotated[Path, typer.Argument(help="A run directory whose search has ended.")],
+    opens: Annotated[bool, typer.Option("--open", help="Open the sealed tasks: once per run.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Examine a winner and tuned baselines on tasks that no search sees; without --open, say what that means."""
+    from .sealing import run_sealed
+
+    document = run_sealed(run, opens, as_json, console)
+    if document is not None:
+        _print_json(document)
 
 
 @app.command()

@@ -9,77 +9,51 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from evoptim.dsl import parse
-from evoptim.search import Archive, SearchConfig, score, stored_run, strip, tidy, winner_rule
-
-SAMPLE = 1000
-"""Programs, evenly spaced, whose dead statements are counted."""
+from ..report import Facts, write_report
+from .tables import finite
 
 
-def summarize(directory: Path) -> dict[str, Any]:
-    """What `render` shows, ready for JSON.
-
-    Raises:
-        UserError: It is no run directory, or of another version.
-    """
-    with Archive(directory / "archive.sqlite", create=False) as archive:
-        config, start, version = stored_run(archive)
-        counts = archive.counts()
-        propose, train = archive.seconds()
-        winner = archive.meta("winner")
-        best = next((row[0] for row in archive.best()), None)
-        index = int(winner) if winner is not None else best
-        return {
-            "directory": str(directory),
-            "finished": winner is not None,
-            "task": config.evaluation.task,
-            "start": config.start.rule,
-            "evaluator": version,
-            "budget": config.budget.evaluations,
-            "counts": counts,
-            "savings": _savings(archive, config),
-            "seconds": {"propose": round(propose, 3), "train": round(train, 3)},
-            "improvements": [{"evaluated": n, "loss": loss} for n, loss in archive.progress()],
-            "winner": None if index is None else _program(archive, config, index),
-            "start_text": tidy(start).text,
-        }
-
-
-def _savings(archive: Archive, config: SearchConfig) -> dict[str, float]:
-    """What was not trained: the share of dead statements, and trainings made of those that all programs would need.
-
-    Learning rates beyond the edge of the grid count as made, so the first number may be the larger one.
-    """
-    evaluation = config.evaluation
-    rules = [parse(text) for text in archive.sample(SAMPLE)]
-    statements = sum(sum(1 for _ in r.assigns()) for r in rules)
-    live = sum(sum(1 for _ in strip(r).assigns()) for r in rules)
-    full = archive.counts()["evaluated"] * len(evaluation.learning_rates) * len(evaluation.seeds)
+def summarize(facts: Facts) -> dict[str, Any]:
+    """What `render` shows, ready for JSON."""
+    propose, train = facts.seconds
+    evaluation = facts.config.evaluation
+    full = facts.counts["evaluated"] * len(evaluation.learning_rates) * len(evaluation.seeds)
     return {
-        "dead_statements": round(1 - live / max(1, statements), 4),
-        "trainings": archive.trainings(),
-        "trainings_without_stops": full,
+        "directory": str(facts.directory),
+        "finished": facts.finished,
+        "task": evaluation.task,
+        "start": facts.config.start.rule,
+        "evaluator": facts.evaluator,
+        "budget": facts.config.budget.evaluations,
+        "counts": facts.counts,
+        "savings": {
+            "dead_statements": round(facts.dead, 4),
+            "trainings": facts.trainings,
+            "trainings_without_stops": full,
+        },
+        "economies": facts.savings,
+        "seconds": {"propose": round(propose, 3), "train": round(train, 3)},
+        "improvements": [{"evaluated": n, "loss": loss} for n, loss in facts.improvements],
+        "winner": _winner(facts),
+        "start_text": facts.start.text,
+        "funnel": facts.funnel,
+        "monitor": facts.monitor,
+        "sealed": facts.sealed,
     }
 
 
-def _program(archive: Archive, config: SearchConfig, index: int) -> dict[str, Any]:
-    rule = winner_rule(archive, config, index)
-    lineage = archive.lineage(index)
-    hashes = [archive.program(i)[1] for i, _, _, _ in lineage]
-    steps = [
-        {"program": i, "mutation": mutation, "loss": loss, "text": tidy(parse(text)).text}
-        for k, (i, mutation, loss, text) in enumerate(lineage)
-        if k == 0 or hashes[k] != hashes[k - 1]
-    ]
-    fresh = archive.trials(archive.program(index)[1], "selection")
-    selection = score(fresh) if fresh else None
+def _winner(facts: Facts) -> dict[str, Any] | None:
+    if facts.rule is None:
+        return None
     return {
-        "program": index,
-        "text": rule.text,
-        "loss": archive.program(index)[4],
-        "selection_loss": None if selection is None or selection.status != "ok" else selection.loss,
-        "generations": len(lineage) - 1,
-        "lineage": steps,
+        "program": facts.winner,
+        "text": facts.rule.text,
+        "loss": facts.loss,
+        "selection_loss": finite(float("inf") if facts.fresh_loss is None else facts.fresh_loss),
+        "generations": facts.mutations,
+        "lineage": [
+            {"program": s.program, "mutation": s.mutation, "loss": s.loss, "text": s.text} for s in facts.lineage
+        ],
     }
 
 
@@ -109,6 +83,7 @@ def render(summary: dict[str, Any], console: Console) -> None:
     if winner["selection_loss"] is not None:
         console.print(f"loss in the search {winner['loss']:.4f}, on fresh seeds {winner['selection_loss']:.4f}\n")
     _lineage(winner, console)
+    _judged(summary, console)
 
 
 def _spared(counts: dict[str, int], savings: dict[str, float]) -> str:
@@ -140,3 +115,28 @@ def _lineage(winner: dict[str, Any], console: Console) -> None:
         loss = "-" if step["loss"] is None else f"{step['loss']:.4f}"
         table.add_row(str(step["program"]), step["mutation"], loss)
     console.print(table)
+
+
+def _judged(summary: dict[str, Any], console: Console) -> None:
+    """Funnel, meta-validation and sealed tasks, where there are some."""
+    for s in summary["funnel"]:
+        tasks = escape(", ".join(s["tasks"]))
+        passed = f"{s['passed']} of {s['entered']} beat {escape(s['baseline'])}"
+        console.print(f"funnel, stage {s['stage']} ({tasks}, {s['steps']} updates): {passed}", soft_wrap=True)
+    monitor, sealed = summary["monitor"], summary["sealed"]
+    if monitor is not None:
+        found = monitor["overfitting"]
+        verdict = "no overfitting" if found is None else f"overfitting since {found['since']} evaluations"
+        console.print(f"meta-validation: {verdict} in {len(monitor['looks'])} looks")
+    if sealed is not None:
+        ratios = ", ".join(f"{_shown(a['ratio'])} of {escape(a['baseline'])}'s loss" for a in sealed["against"])
+        console.print(f"sealed tasks, opened {sealed['opened']}: {ratios or 'not finished'}", soft_wrap=True)
+
+
+def _shown(value: float | None) -> str:
+    return "failed:" if value is None else f"{value:.3f}"
+
+
+def write_page(facts: Facts, output: Path | None) -> None:
+    """Write the page, and say where it is."""
+    print(f"\nwrote {write_report(facts, output)}")

@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -20,13 +20,47 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from evoptim.dsl import UserError
-from evoptim.search import Progress, SearchResult, load_config, resume_search, start_search
+from evoptim.search import (
+    Evaluator,
+    Laboratory,
+    Limits,
+    Progress,
+    SearchConfig,
+    SearchResult,
+    load_config,
+    resume_search,
+    start_search,
+    to_toml,
+)
+from evoptim.search.workers import PoisonList
 
-from ..wiring import make_evaluator
+from ..tracking import Trackers, make_trackers
+from ..wiring import search_bench
+from ..workers import Staff, working
 from .tables import finite
 
+HEAD = """\
+# A search of evoptim: run it with `evoptim search search.toml`.
+# Every key may be left out; what stands here are the defaults. docs/search.md says more.
 
-def run_search(config: Path | None, resume: Path | None, output: Path | None, as_json: bool, console: Console) -> None:
+"""
+
+
+def template() -> str:
+    """A configuration to start from: every key with its default and what it means."""
+    return HEAD + to_toml(SearchConfig())
+
+
+def run_search(
+    config: Path | None,
+    resume: Path | None,
+    output: Path | None,
+    limits: Limits,
+    loggers: list[str],
+    staff: Staff,
+    as_json: bool,
+    console: Console,
+) -> None:
     """The whole command.
 
     Raises:
@@ -34,17 +68,85 @@ def run_search(config: Path | None, resume: Path | None, output: Path | None, as
     """
     if (config is None) == (resume is None):
         raise UserError("give either a configuration or --resume", "evoptim search search.toml")
-    with _stopping() as should_stop, _display(console, as_json) as report:
+    if resume is not None and output is not None:
+        raise UserError("--output with --resume", "a resumed search stays in its directory")
+    with _stopping() as should_stop, _display(console, as_json) as show, ExitStack() as stack:
+        session = _Session(stack, show, should_stop, loggers, staff)
         if resume is not None:
-            if output is not None:
-                raise UserError("--output with --resume", "a resumed search stays in its directory")
-            result = resume_search(resume, make_evaluator, report=report, should_stop=should_stop)
+            result = session.resume(resume, limits)
         else:
             assert config is not None
             checked = load_config(config)
-            directory = output or _fresh_directory(checked.name)
-            result = start_search(checked, make_evaluator(checked), directory, report=report, should_stop=should_stop)
+            checked = limits.applied(checked) if limits else checked
+            result = session.start(checked, output or _fresh_directory(checked.name))
     _conclude(result, as_json, console)
+
+
+class _Session:
+    """One call of the command: who trains, who is told, and when to stop.
+
+    Args:
+        stack: Closes workers and loggers, however the search ends.
+        show: Shows progress to the person.
+        should_stop: Whether the person has asked for an end.
+        loggers: Those asked for on the command line.
+        staff: Who is to train, where the command line says so.
+    """
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        show: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+        loggers: list[str],
+        staff: Staff,
+    ) -> None:
+        self.stack, self.show, self.should_stop, self.loggers, self.staff = stack, show, should_stop, loggers, staff
+        self.poison = PoisonList()
+        self.trackers = Trackers({})
+        self._benches: Laboratory | None = None
+
+    def start(self, config: SearchConfig, directory: Path) -> SearchResult:
+        """Run a search in a new directory."""
+        evaluator = self._wired(config, directory)
+        return start_search(
+            config,
+            evaluator,
+            directory,
+            laboratory=self._laboratory(config),
+            report=self._report,
+            should_stop=self.should_stop,
+            poison=self.poison,
+        )
+
+    def resume(self, directory: Path, limits: Limits) -> SearchResult:
+        """Go on with one."""
+        return resume_search(
+            directory,
+            lambda stored: self._wired(stored, directory),
+            make_laboratory=self._laboratory,
+            report=self._report,
+            should_stop=self.should_stop,
+            limits=limits,
+            poison=self.poison,
+        )
+
+    def _wired(self, config: SearchConfig, directory: Path) -> Evaluator:
+        """Look for the loggers, before anything is written, and then for those who train."""
+        self.trackers = make_trackers(config, self.loggers, directory)
+        self.stack.callback(self.trackers.finish)
+        return self._laboratory(config)(search_bench(config))
+
+    def _laboratory(self, config: SearchConfig) -> Laboratory:
+        """The one laboratory of the session; another budget changes nothing about it."""
+        if self._benches is None:
+            self._benches = self.stack.enter_context(working(config, self.poison, self.staff))
+        return self._benches
+
+    def _report(self, p: Progress) -> None:
+        self.show(p)
+        numbers = {k: v for k, v in dataclasses.asdict(p).items() if isinstance(v, int | float)}
+        self.trackers.log(p.evaluated, numbers)
 
 
 def _fresh_directory(name: str) -> Path:
@@ -89,16 +191,31 @@ def progress_json(p: Progress) -> dict[str, Any]:
 
 
 def _line(p: Progress) -> str:
+    stage = "" if p.stage == "search" else f"{p.stage}: "
     return (
-        f"{p.evaluated}/{p.target} evaluated, {p.generated} generated, {p.cache_hits} cache hits, "
+        f"{stage}{p.evaluated}/{p.target} evaluated, {p.generated} generated, {p.cache_hits} cache hits, "
         f"{_spared(p)}{p.diverged} diverged, best {p.best_loss:.4f} (start {p.start_loss:.4f}), "
-        f"{_rate(p.session_trainings, p)} trainings/s, {_left(p)} left"
+        f"{_rate(p.session_trainings, p)} trainings/s, {_left(p)} left{_warning(p)}"
     )
+
+
+def _warning(p: Progress) -> str:
+    """What meta-validation has to say against going on."""
+    if p.overfitting is None:
+        return ""
+    return f"; overfitting: nothing found since {p.overfitting} evaluations is better in meta-validation"
 
 
 def _spared(p: Progress) -> str:
     """What the economies that are on have done so far."""
-    counts = {"alike": p.fingerprint_hits, "vetoed": p.vetoed, "stopped": p.stopped, "restarts": p.restarts}
+    counts = {
+        "alike": p.fingerprint_hits,
+        "vetoed": p.vetoed,
+        "stopped": p.stopped,
+        "trainings spared": p.spared_trainings,
+        "trainings beyond the grid": p.widened_trainings,
+        "restarts": p.restarts,
+    }
     return "".join(f"{n} {what}, " for what, n in counts.items() if n)
 
 
@@ -122,6 +239,8 @@ def _panel(p: Progress) -> Group:
     table.add_row("generated", str(p.generated), "distinct", str(p.distinct), "evaluated", f"{p.evaluated}/{p.target}")
     table.add_row("cache hits", share, "diverged", str(p.diverged), "failed", str(p.failed))
     table.add_row("alike", str(p.fingerprint_hits), "vetoed", str(p.vetoed), "stopped", str(p.stopped))
+    spared, beyond = str(p.spared_trainings), str(p.widened_trainings)
+    table.add_row("by hurdle", str(p.hurdle_stops), "by race", str(p.race_stops), "trainings spared", spared)
     table.add_row("dead code", f"{p.dead_statements:.0%}", "invalid", str(p.invalid), "restarts", str(p.restarts))
     table.add_row(
         "programs/s",
@@ -131,6 +250,9 @@ def _panel(p: Progress) -> Group:
         "left",
         _left(p),
     )
+    if p.widened_trainings or p.overfitting is not None:
+        since = "-" if p.overfitting is None else f"since {p.overfitting} evaluations"
+        table.add_row("beyond the grid", beyond, "overfitting", since)
     table.add_row("best loss", f"{p.best_loss:.4f}", "start", f"{p.start_loss:.4f}", "stage", p.stage)
     return Group(table, Syntax(p.best_text.rstrip("\n"), "python", background_color="default", word_wrap=True))
 
@@ -143,6 +265,7 @@ def _conclude(result: SearchResult, as_json: bool, console: Console) -> None:
             "program": winner.index,
             "loss": finite(winner.loss),
             "start_loss": finite(winner.start_loss),
+            "passed": winner.passed,
         }
         print(json.dumps({"directory": str(result.directory), "winner": found}))
         return
@@ -152,7 +275,10 @@ def _conclude(result: SearchResult, as_json: bool, console: Console) -> None:
     if result.progress.exhausted:
         p = result.progress
         print(f"ended after {p.evaluated} of {p.target} evaluations: no mutation gives a new program any more")
-    console.print(f"\nthe winner, program {winner.index}:\n")
+    title = "the winner"
+    if winner.passed is False:
+        title = "winner: none, for no program passed the funnel; the best of the selection"
+    console.print(f"\n{title}, program {winner.index}:\n", soft_wrap=True)
     print(winner.rule.text)
     directory = shlex.quote(str(result.directory))
     print(

@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from ..comparison import Comparison, Interval
+from ..comparison import Comparison
+from ..comparison import finite as finite
 from ..stepping import Benchmark
 
 
@@ -35,28 +36,6 @@ def comparison_table(result: Comparison) -> Table:
     return table
 
 
-def comparison_json(result: Comparison) -> dict[str, Any]:
-    """The same for programs."""
-    return {
-        "task": result.task,
-        "steps": result.steps,
-        "trials": result.trials,
-        "seeds": list(result.seeds),
-        "rules": [
-            {
-                "name": e.rule.name,
-                "lr": e.lr,
-                "lr_at_edge": e.at_edge,
-                "losses": [finite(x) for x in e.losses],
-                "loss": _interval(e.loss),
-                "difference": _interval(e.difference),
-                "verdict": e.verdict,
-            }
-            for e in result.entries
-        ],
-    }
-
-
 def bench_table(result: Benchmark) -> Table:
     """Step times, the bytes they move by the plan's count, and how that compares with a copy."""
     table = Table(
@@ -76,12 +55,3 @@ def bench_json(result: Benchmark) -> dict[str, Any]:
     """The same for programs."""
     times = [{"name": t.name, "seconds": t.seconds, "bytes": t.bytes, "ratio": t.ratio} for t in result.times]
     return {"copy_bytes_per_second": result.copy_bandwidth, "times": times}
-
-
-def _interval(interval: Interval) -> dict[str, float | None]:
-    return {"mean": finite(interval.mean), "low": finite(interval.low), "high": finite(interval.high)}
-
-
-def finite(value: float) -> float | None:
-    """The value, or None where JSON has no number for it."""
-    return value if math.isfinite(value) else None

@@ -7,15 +7,30 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evoptim.dsl import GROUPS, load, parse, rule_names
+from evoptim.cli.durations import minutes
+from evoptim.dsl import GROUPS, UserError, load, parse, rule_names
 
 EVOPTIM = str(Path(sys.executable).with_name("evoptim"))
-COMMANDS = ("rules", "ops", "tasks", "show", "check", "export", "compare", "search", "report")
+COMMANDS = (
+    "rules",
+    "ops",
+    "tasks",
+    "show",
+    "check",
+    "export",
+    "simplify",
+    "tune",
+    "compare",
+    "search",
+    "report",
+    "sealed",
+)
 
 
 def run(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -111,6 +126,17 @@ MISTAKES = [
     (["search", "wrong.toml"], "unknown key 'populaton'", "did you mean 'population'"),
     (["search", "negative.toml"], "population.size", "correct the value"),
     (["search", "no_task.toml"], "there is no task named 'mnist'", "digits_mlp"),
+    (["search", "bad_start.toml"], "bad.py:2:5: a loop", "straight-line"),
+    (["search", "no_start.toml"], "there is no rule named 'adamx'", "did you mean 'adamax'"),
+    (["search", "no_lr.toml"], "rule 'still' has no lr", "add lr to its hyperparameters"),
+    (["search", "shared.toml"], "seeds must not share seed 100 with evaluation.seeds", "correct the value"),
+    (["search", "hurdle.toml"], "a hurdle needs two evaluation.seeds or more", "correct the value"),
+    (["search", "good.toml", "--time", "soon"], "'soon' is not a duration", "write it as 90s, 15m, 2h or 1h30m"),
+    (["search", "good.toml", "--evaluations", "0"], "budget.evaluations", "correct the value"),
+    (["search", "good.toml", "--log", "stone"], "there is no logger 'stone'", "tensorboard, wandb, mlflow"),
+    (["search", "good.toml", "-o", "run"], "run is not empty", "choose another run directory"),
+    (["search", "--resume", "run"], "run holds no search", "give the directory that"),
+    (["search", "--resume", "nowhere", "-o", "x"], "--output with --resume", "stays in its directory"),
     (["search", "--resume", "nowhere"], "there is no run directory nowhere", "evoptim search"),
     (["report", "nowhere"], "there is no archive nowhere/archive.sqlite", "run directory"),
     (["show", "nowhere#best"], "there is no archive nowhere/archive.sqlite", "run directory"),
@@ -125,6 +151,15 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "wrong.toml").write_text("[populaton]\nsize = 3\n")
     (folder / "negative.toml").write_text("[population]\nsize = -3\n")
     (folder / "no_task.toml").write_text('[evaluation]\ntask = "mnist"\n')
+    (folder / "good.toml").write_text("")
+    (folder / "bad_start.toml").write_text('[start]\nrule = "bad.py"\n')
+    (folder / "no_start.toml").write_text('[start]\nrule = "adamx"\n')
+    (folder / "no_lr.toml").write_text('[start]\nrule = "still.py"\nframe = "free"\n')
+    (folder / "still.py").write_text("def still(w, g):\n    return w - g\n")
+    (folder / "shared.toml").write_text("[evaluation]\nseeds = [1, 100]\n")
+    (folder / "hurdle.toml").write_text("[evaluation]\nseeds = [1]\n[economy]\nhurdle = 0.5\n")
+    (folder / "run").mkdir()
+    (folder / "run" / "thesis.txt").write_text("do not touch")
     return folder
 
 
@@ -170,7 +205,9 @@ def test_a_search_from_file_to_export(tmp_path: Path) -> None:
     assert "9/9 evaluated" in done.stdout
     (directory,) = (tmp_path / "runs").iterdir()
     assert directory.name.endswith("-small")
-    assert {"archive.sqlite", "search.toml", "best.rule", "pareto.csv"} <= {p.name for p in directory.iterdir()}
+    assert {"archive.sqlite", "search.toml", "best.rule", "pareto.csv", "progress.jsonl"} <= {
+        p.name for p in directory.iterdir()
+    }
     report = as_json("report", str(directory))
     assert report["finished"] is True
     assert report["counts"]["evaluated"] == 9
@@ -200,6 +237,38 @@ def test_a_search_told_in_json_lines(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines[-1]["winner"]["text"].startswith("def found(")
     assert lines[-2]["evaluated"] == 9
+
+
+def test_a_search_with_limits_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(SEARCH)
+    done = run("search", "s.toml", "-o", "run", "--evaluations", "5", "--time", "1h30m", folder=tmp_path)
+    assert "5/5 evaluated" in done.stdout
+    budget = tomllib.loads((tmp_path / "run" / "search.toml").read_text())["budget"]
+    assert (budget["evaluations"], budget["minutes"]) == (5, 90.0)
+    longer = run("search", "--resume", "run", "--evaluations", "9", folder=tmp_path)
+    assert "9/9 evaluated" in longer.stdout
+    assert len((tmp_path / "run" / "progress.jsonl").read_text().splitlines()) == 3
+    refused = run("search", "--resume", "run", "--evaluations", "6", folder=tmp_path)
+    assert (refused.returncode, "9 are spent" in refused.stderr) == (2, True)
+
+
+def test_init_prints_a_search_that_runs(tmp_path: Path) -> None:
+    text = run("search", "--init").stdout
+    assert text.startswith("# A search of evoptim")
+    (tmp_path / "s.toml").write_text(text)
+    done = run("search", "s.toml", "-o", "run", "--time", "0.001s", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("90s", 1.5), ("15m", 15), ("2h", 120), ("1h30m", 90), ("1d", 1440)])
+def test_durations(text: str, wanted: float) -> None:
+    assert minutes(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "0s", "90", "h", "-2h", "2h 30m", "2H", "1e3s", "9" * 400 + "d"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(UserError, match="is not a duration"):
+        minutes(text)
 
 
 def test_what_is_spared_is_told(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import evoptim
-from evoptim.comparison import STEP, Entry, Interval, _interval, _tune, _Tuning
+from evoptim.comparison import STEP, Entry, Interval, _tune, _Tuning, interval
 from evoptim.dsl import Rule, load, parse
 
 
@@ -56,7 +56,7 @@ def test_verdicts_follow_the_interval(difference: Interval, verdict: str) -> Non
 
 def test_the_bootstrap_interval_covers_the_mean() -> None:
     random = np.random.default_rng(0)
-    covered = [(i.low <= 0 <= i.high) for i in (_interval(random.standard_normal(16)) for _ in range(200))]
+    covered = [(i.low <= 0 <= i.high) for i in (interval(random.standard_normal(16)) for _ in range(200))]
     assert 0.85 < np.mean(covered) <= 1.0
 
 
