@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from evoptim.runtime import Task
     from evoptim.search import SearchConfig, SearchResult
-    from evoptim.search.tuning import Tuning
+    from evoptim.search.refining.tuning import Tuning
 
-    from .ablating import Simplified
-    from .comparison import Comparison, Tuner
-    from .comparison_fair import FairComparison
+    from .studies.ablating import Simplified
+    from .studies.comparison import Comparison, Tuner
+    from .studies.comparison_fair import FairComparison
 
 __version__ = version("evoptim")
 
@@ -210,9 +210,9 @@ def compare(
     Raises:
         UserError: There is no such rule or task, a number is out of range, or a rule has no lr.
     """
-    from .comparing import compare_sources
-    from .comparison import compare_rules
-    from .comparison_fair import STEPS
+    from .studies.comparing import compare_sources
+    from .studies.comparison import compare_rules
+    from .studies.comparison_fair import STEPS
 
     if isinstance(task, list):
         return compare_sources(
@@ -259,9 +259,9 @@ def simplify(
     Raises:
         UserError: The source, the task or a number is wrong, the rule does not train, or the run is in use.
     """
-    from evoptim.search.ablation import AblationConfig
+    from evoptim.search.refining.ablation import AblationConfig
 
-    from .ablating import simplify_by_training
+    from .studies.ablating import simplify_by_training
 
     config = AblationConfig(level=level, margin=margin, strict=strict, evaluations=evaluations)
     return simplify_by_training(
@@ -305,9 +305,9 @@ def tune(
         UserError: The source, the task or a number is wrong, optuna is missing, the rule does not train, or the run
             is in use.
     """
-    from evoptim.search.tuning import TuningConfig
+    from evoptim.search.refining.tuning import TuningConfig
 
-    from .tuning import tune_source
+    from .studies.tuning import tune_source
 
     config = TuningConfig(trials=trials, batch=batch, seeds=tuple(range(1000, 1000 + seeds)), seed=seed)
     return tune_source(source, task=task, steps=steps, batch_size=batch_size, config=config)

@@ -1,16 +1,16 @@
 """Which rule next: mutations, populations, economies, the archive, and the driver that ties them to an evaluator."""
 
-from .archive import Archive
 from .config import SearchConfig, load_config, make_config, to_toml
 from .evaluator import Bench, Evaluator, Laboratory, Score, Trial, score
-from .evolution import Batch, Evolution, Proposal
 from .extension import Limits
-from .frame import Framed, FrameError, into_frame, is_framed, tidy
-from .identity import strip
 from .loop import Progress, SearchResult, resume_search, start_search
-from .mutate import mutate
-from .mutations import MUTATIONS
-from .program import flatten
+from .proposing.evolution import Batch, Evolution, Proposal
+from .proposing.frame import Framed, FrameError, into_frame, is_framed, tidy
+from .proposing.identity import strip
+from .proposing.mutate import mutate
+from .proposing.mutations import MUTATIONS
+from .proposing.program import flatten
+from .records.archive import Archive
 from .starting import stored_run
 from .winner import Winner, winner_rule
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from evoptim.dsl import UserError
 
-from .archive import Archive
 from .config import SearchConfig, make_config, to_toml
-from .journal import SEALED
+from .records.archive import Archive
+from .records.journal import SEALED
 from .rundir import CONFIG, write
 from .sections import Budget
 

@@ -12,23 +12,23 @@ from pathlib import Path
 
 from evoptim.dsl import Rule, UserError, canonical_hash, load
 
-from .archive import Archive
-from .benches import evaluators, later, rung_0, settings
 from .config import SearchConfig, to_toml
 from .evaluator import Evaluator, Laboratory
-from .evolution import Batch, Evolution
 from .extension import Limits, extend
-from .frame import tidy
-from .funnel import Funnel
-from .identity import strip
-from .journal import POISON
-from .judge import ByTask, Judge, Verdict
-from .monitor import Monitor
-from .recorded import Recorder
+from .judging.benches import evaluators, later, rung_0, settings
+from .judging.judge import ByTask, Judge, Verdict
+from .proposing.evolution import Batch, Evolution
+from .proposing.frame import tidy
+from .proposing.identity import strip
+from .records.archive import Archive
+from .records.journal import POISON
+from .records.recorded import Recorder
+from .records.trace import line
 from .rundir import ARCHIVE, BEST, CONFIG, FRONT, TRACE, append, locked, make_directory, refuse_occupied, write
 from .savings import Savings
+from .stages.funnel import Funnel
+from .stages.monitor import Monitor
 from .starting import start_program, stored_run
-from .trace import line
 from .winner import BETWEEN, Selection, Winner, par
 from .workers.poison import PoisonList
 

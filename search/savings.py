@@ -8,11 +8,11 @@ from typing import Any
 
 from evoptim.dsl import Rule
 
-from .archive import Archive
-from .benches import rung_0, settings
 from .config import SearchConfig
 from .evaluator import Score
-from .judge import BEYOND
+from .judging.benches import rung_0, settings
+from .judging.judge import BEYOND
+from .records.archive import Archive
 
 
 class Savings:

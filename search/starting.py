@@ -6,10 +6,10 @@ import json
 
 from evoptim.dsl import Rule, UserError, load, parse
 
-from .archive import Archive
 from .config import SearchConfig, make_config
-from .frame import into_frame, with_buffers
-from .program import flatten
+from .proposing.frame import into_frame, with_buffers
+from .proposing.program import flatten
+from .records.archive import Archive
 
 
 def stored_run(archive: Archive) -> tuple[SearchConfig, Rule, str]:

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 from evoptim.dsl import Hyper, Rule, canonical_hash, parse, zero_gradient_problem
 
-from .archive import Archive
-from .benches import settings
 from .config import SearchConfig
 from .evaluator import Evaluator, Score, combined, score
-from .frame import tidy
-from .funnel import Candidate, Funnel, standing
-from .judge import Judge
-from .recorded import Recorder
+from .judging.benches import settings
+from .judging.judge import Judge
+from .proposing.frame import tidy
+from .records.archive import Archive
+from .records.recorded import Recorder
 from .sections import Economy
+from .stages.funnel import Candidate, Funnel, standing
 
 
 @dataclass(frozen=True, slots=True)

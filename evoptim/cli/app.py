@@ -322,7 +322,7 @@ def tune(
 
     The constants of a run's program become hyperparameters first.
     """
-    from evoptim.search.tuning import TuningConfig
+    from evoptim.search.refining.tuning import TuningConfig
 
     from .tuning import run_tuning
 
@@ -347,7 +347,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare rules fairly: equal tuning budgets, fresh seeds, paired differences with intervals, what steps cost."""
-    from evoptim.comparing import compare_sources, tasks_of_level, tuner_of
+    from evoptim.studies.comparing import compare_sources, tasks_of_level, tuner_of
 
     from .comparing import present
 

@@ -13,9 +13,9 @@ from rich.table import Table
 
 from evoptim.dsl import UserError
 
-from ..comparing import comparison_json, fair_json
-from ..comparison import finite
-from ..comparison_fair import TAUS, FairComparison, Summary
+from ..studies.comparing import comparison_json, fair_json
+from ..studies.comparison import finite
+from ..studies.comparison_fair import TAUS, FairComparison, Summary
 from .plotting import plot_profiles
 from .tables import comparison_table
 

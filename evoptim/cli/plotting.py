@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..comparison_fair import TAUS, FairComparison
+from ..studies.comparison_fair import TAUS, FairComparison
 
 
 def plot_profiles(path: Path, result: FairComparison) -> None:

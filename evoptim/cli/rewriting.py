@@ -17,7 +17,7 @@ from evoptim.dsl.laws import Grade
 from evoptim.dsl.simplification import GRADES
 
 if TYPE_CHECKING:
-    from ..ablating import Simplified
+    from ..studies.ablating import Simplified
 
 _MEANING: dict[Grade, str] = {
     "exact": "exact: the same bits",
@@ -165,9 +165,9 @@ def simplify_run(
     Raises:
         UserError: The source, an option or the file is wrong, or the rule does not train.
     """
-    from evoptim.search.ablation import AblationConfig
+    from evoptim.search.refining.ablation import AblationConfig
 
-    from ..ablating import simplify_by_training, summary
+    from ..studies.ablating import simplify_by_training, summary
 
     chosen = {k: v for k in ("level", "margin", "evaluations") if (v := getattr(options, k)) is not None}
     result = simplify_by_training(

@@ -12,10 +12,10 @@ from rich.table import Table
 
 from evoptim.dsl import UserError
 from evoptim.search import Archive, stored_run
-from evoptim.search.journal import SEALED
-from evoptim.search.recorded import Recorder
+from evoptim.search.records.journal import SEALED
+from evoptim.search.records.recorded import Recorder
 from evoptim.search.rundir import ARCHIVE, locked
-from evoptim.search.sealed import examination, open_sealed, results, sealed_summary
+from evoptim.search.stages.sealed import examination, open_sealed, results, sealed_summary
 from evoptim.search.workers import PoisonList
 
 from ..workers import Staff, working

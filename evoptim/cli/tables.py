@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
-from ..comparison import Comparison
-from ..comparison import finite as finite
 from ..stepping import Benchmark
+from ..studies.comparison import Comparison
+from ..studies.comparison import finite as finite
 
 
 def comparison_table(result: Comparison) -> Table:

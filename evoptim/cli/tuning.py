@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from evoptim.search.tuning import TunedTrial, Tuning, TuningConfig
+from evoptim.search.refining.tuning import TunedTrial, Tuning, TuningConfig
 
-from ..tuning import summary, tune_source
+from ..studies.tuning import summary, tune_source
 from .rewriting import write_rule
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evoptim.search.journal import SIMPLIFY, TUNING
+from evoptim.search.records.journal import SIMPLIFY, TUNING
 
 from .facts import Facts
 from .found import highlighted

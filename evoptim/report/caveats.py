@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from evoptim.search.journal import COMPARISON, EXTENSION, POISON
+from evoptim.search.records.journal import COMPARISON, EXTENSION, POISON
 
 from .facts import Facts
 from .markup import Html, number, signed, tag

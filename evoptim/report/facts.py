@@ -11,13 +11,13 @@ from typing import Any
 
 from evoptim.dsl import Rule, UserError, parse
 from evoptim.search import Archive, Score, SearchConfig, score, stored_run, strip, tidy, winner_rule
-from evoptim.search import journal as kinds
 from evoptim.search.evaluator import combined
-from evoptim.search.funnel import funnel_summary
-from evoptim.search.monitor import monitor_summary
+from evoptim.search.records import journal as kinds
 from evoptim.search.rundir import ARCHIVE, FRONT
 from evoptim.search.savings import savings_summary
-from evoptim.search.sealed import sealed_summary
+from evoptim.search.stages.funnel import funnel_summary
+from evoptim.search.stages.monitor import monitor_summary
+from evoptim.search.stages.sealed import sealed_summary
 from evoptim.search.winner import versions
 
 SAMPLE = 300

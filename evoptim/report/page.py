@@ -8,7 +8,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-from evoptim.search.journal import COMPARISON, SIMPLIFY, TUNING
+from evoptim.search.records.journal import COMPARISON, SIMPLIFY, TUNING
 from evoptim.search.rundir import REPORT, write
 
 from . import afterwards, caveats, compared, found, judged, searched

@@ -32,7 +32,7 @@ from evoptim.runtime.machines import Machines
 from evoptim.runtime.schedules import constant
 from evoptim.search import flatten, mutate
 from evoptim.search.config import Mutation
-from evoptim.search.frame import into_frame
+from evoptim.search.proposing.frame import into_frame
 
 LAYOUT = ((32, 64), (32,), (10, 32))
 SIZE = sum(int(np.prod(s)) for s in LAYOUT)

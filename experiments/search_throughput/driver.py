@@ -26,10 +26,10 @@ from datetime import date
 from pathlib import Path
 
 from evoptim.search import Archive, Evolution, Score, SearchConfig, make_config, strip
-from evoptim.search.archive import StoredTrial
-from evoptim.search.fingerprint import fingerprint
+from evoptim.search.proposing.fingerprint import fingerprint
+from evoptim.search.proposing.vetoes import veto
+from evoptim.search.records.archive import StoredTrial
 from evoptim.search.starting import start_program
-from evoptim.search.vetoes import veto
 
 PROGRAMS, EXAMINED = 30_000, 1000
 LRS, SEEDS, BATCH = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), (0, 1), 64

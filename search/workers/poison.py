@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..journal import POISON
+from ..records.journal import POISON
 
 
 class PoisonList:

@@ -23,8 +23,8 @@ from evoptim.report.mathml import mathml
 from evoptim.report.page import page
 from evoptim.report.plot import Scale
 from evoptim.search import Archive, make_config, start_search
-from evoptim.search.archive import StoredTrial
-from evoptim.search.journal import COMPARISON, EXTENSION, FUNNEL, META, POISON, SEALED, SIMPLIFY, TUNING
+from evoptim.search.records.archive import StoredTrial
+from evoptim.search.records.journal import COMPARISON, EXTENSION, FUNNEL, META, POISON, SEALED, SIMPLIFY, TUNING
 from evoptim.wiring import make_evaluator, make_laboratory
 
 EVIL = '<img src=x onerror="alert(1)">'

@@ -12,7 +12,7 @@ import numpy as np
 
 from evoptim.dsl import Reference, Rule, canonical_hash
 from evoptim.search import Score, SearchConfig, Trial, make_config
-from evoptim.search.archive import StoredTrial
+from evoptim.search.records.archive import StoredTrial
 
 SHAPES = ((), (3,), (2, 3), (2, 3, 2))
 

@@ -22,8 +22,8 @@ from evoptim.search import (
     resume_search,
     start_search,
 )
-from evoptim.search.archive import StoredTrial
-from evoptim.search.benches import rung_0
+from evoptim.search.judging.benches import rung_0
+from evoptim.search.records.archive import StoredTrial
 from evoptim.search.starting import start_program
 
 Skill = Callable[[str, Bench], float]

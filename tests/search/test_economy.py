@@ -15,15 +15,15 @@ from scipy.stats import wilcoxon
 
 from evoptim.dsl import Rule, canonical_hash, load, parse, zero_gradient_problem
 from evoptim.search import Archive, Evolution, SearchConfig, SearchResult, Trial, resume_search, start_search
-from evoptim.search.archive import StoredTrial
-from evoptim.search.fingerprint import Fingerprints, fingerprint
-from evoptim.search.grid import beyond_edge
-from evoptim.search.hurdle import Hurdle
-from evoptim.search.judge import Judge, worse
+from evoptim.search.judging.grid import beyond_edge
+from evoptim.search.judging.hurdle import Hurdle
+from evoptim.search.judging.judge import Judge, worse
+from evoptim.search.judging.paired import signed_rank_p
 from evoptim.search.loop import start_program
-from evoptim.search.paired import signed_rank_p
+from evoptim.search.proposing.fingerprint import Fingerprints, fingerprint
+from evoptim.search.proposing.vetoes import first_step_problem, veto
+from evoptim.search.records.archive import StoredTrial
 from evoptim.search.sections import Economy
-from evoptim.search.vetoes import first_step_problem, veto
 
 ARCHIVES = Path(__file__).parent / "archives"
 EVERYTHING: dict[str, Any] = {

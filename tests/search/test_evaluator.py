@@ -12,7 +12,7 @@ from evoptim.dsl import Rule, load, parse
 from evoptim.runtime import PopulationEvaluator
 from evoptim.runtime import evaluator as runtime_evaluator
 from evoptim.search import Score, score
-from evoptim.search.archive import StoredTrial
+from evoptim.search.records.archive import StoredTrial
 
 INF, NAN = math.inf, math.nan
 

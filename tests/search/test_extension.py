@@ -12,8 +12,8 @@ from fakes import FakeEvaluator, small
 
 from evoptim.dsl import UserError, canonical_hash
 from evoptim.search import Archive, Limits, SearchConfig, make_config, resume_search, start_search, stored_run
-from evoptim.search.journal import EXTENSION, SEALED
 from evoptim.search.loop import start_program
+from evoptim.search.records.journal import EXTENSION, SEALED
 
 LONG = 47
 

@@ -9,7 +9,7 @@ from fakes import small
 from laboratories import laboratory, resume, search, several, stopping
 
 from evoptim.search import Archive, SearchConfig, SearchResult
-from evoptim.search.benches import rung_0
+from evoptim.search.judging.benches import rung_0
 from evoptim.search.savings import savings_summary
 from evoptim.search.starting import start_program
 

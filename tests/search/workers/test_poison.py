@@ -11,8 +11,8 @@ from fakes import chance, small
 
 from evoptim.dsl import canonical_hash, load, parse
 from evoptim.search import Archive, SearchConfig, resume_search, start_search
-from evoptim.search.journal import POISON
 from evoptim.search.loop import start_program
+from evoptim.search.records.journal import POISON
 from evoptim.search.workers import PoisonList, WorkerEvaluator, Workforce
 
 CONFIG = small(budget={"evaluations": 60})

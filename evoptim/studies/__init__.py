@@ -1,0 +1,1 @@
+"""Rules looked at closely: compared fairly, taken apart by training, tuned."""

@@ -1,0 +1,1 @@
+"""Which program next: the genome, mutations, what is known without training, and who the parents are."""

@@ -1,0 +1,1 @@
+"""What is done with a program that was found: taken apart by training, tuned."""
