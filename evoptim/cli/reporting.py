@@ -17,7 +17,8 @@ def summarize(facts: Facts) -> dict[str, Any]:
     """What `render` shows, ready for JSON."""
     propose, train = facts.seconds
     evaluation = facts.config.evaluation
-    full = facts.counts["evaluated"] * len(evaluation.learning_rates) * len(evaluation.seeds)
+    cells = (1 + len(evaluation.tasks)) * len(evaluation.seeds)
+    grid = len(evaluation.learning_rates) * len({evaluation.weight_decay, *evaluation.weight_decays})
     return {
         "directory": str(facts.directory),
         "finished": facts.finished,
@@ -29,7 +30,7 @@ def summarize(facts: Facts) -> dict[str, Any]:
         "savings": {
             "dead_statements": round(facts.dead, 4),
             "trainings": facts.trainings,
-            "trainings_without_stops": full,
+            "trainings_without_stops": facts.counts["evaluated"] * cells * grid,
         },
         "economies": facts.savings,
         "seconds": {"propose": round(propose, 3), "train": round(train, 3)},

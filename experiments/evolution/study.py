@@ -32,7 +32,7 @@ from evoptim.search import Archive, make_config, resume_search, start_search
 from evoptim.wiring import make_evaluator
 
 HERE = Path(__file__).parent
-EVALUATIONS, MORE, SEEDS = 3000, 4, 5
+EVALUATIONS, MORE, SEEDS = 2000, 4, 5
 LION = {"insert": 1.0, "delete": 1.0, "modify": 1.0}
 METHODS: dict[str, dict[str, Any]] = {
     "evolution": {"mutation": LION, "population": {"size": 100, "tournament": 2}},
