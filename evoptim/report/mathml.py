@@ -99,7 +99,7 @@ class _Writer:
     def _sum(self, node: Node) -> Html:
         left, right = (self.expression(a) for a in node.args)
         sign = "+" if node.op == "add" else "\N{MINUS SIGN}"
-        return joined([_bound(left, SUM), _operator(sign), _bound(right, SUM if node.op == "add" else PRODUCT)])
+        return joined([_bound(left, SUM), _operator(sign), _after(right, SUM if node.op == "add" else PRODUCT)])
 
     def _call(self, node: Node) -> Html:
         inner: list[Html] = []
@@ -125,6 +125,12 @@ def _bound(written: Written, least: int) -> Html:
     return tag("mrow", written[0]) if written[1] >= least else _parenthesised(written[0])
 
 
+def _after(written: Written, least: int) -> Html:
+    """The same behind an operator: in parentheses where it begins with a sign, too."""
+    signed = re.match(r"(<mrow>)*<mo>\N{MINUS SIGN}</mo>", written[0])
+    return _parenthesised(written[0]) if signed else _bound(written, least)
+
+
 def _constant(value: float) -> Written:
     mantissa, e, exponent = constant(abs(value)).partition("e")
     text = tag("mn", mantissa)
@@ -144,7 +150,7 @@ def _product(left: Written, right: Written) -> Written:
     """Factors side by side, with a dot before a number."""
     sign = "\N{MIDDLE DOT}" if right[0].startswith(("<mn>", "<msup><mn>")) else "\N{INVISIBLE TIMES}"
     space = tag("mspace", width="0.14em")
-    return joined([_bound(left, PRODUCT), _operator(sign), space, _bound(right, UNARY)]), PRODUCT
+    return joined([_bound(left, PRODUCT), _operator(sign), space, _after(right, UNARY)]), PRODUCT
 
 
 def _fraction(over: Written, under: Written) -> Written:
@@ -157,13 +163,13 @@ def _fenced(left: str, right: str) -> _Form:
 
 def _between(x: Written, y: Written, weight: Written) -> Written:
     """``ema(x, y, b)``: b x + (1 - b) y."""
-    rest = joined([tag("mn", 1), _operator("\N{MINUS SIGN}"), _bound(weight, PRODUCT)])
+    rest = joined([tag("mn", 1), _operator("\N{MINUS SIGN}"), _after(weight, PRODUCT)])
     left, right = _product(weight, x), _product((rest, SUM), y)
-    return joined([left[0], _operator("+"), right[0]]), SUM
+    return joined([left[0], _operator("+"), _after(right, SUM)]), SUM
 
 
 def _prefixed(sign: str) -> _Form:
-    return lambda *of: (joined([_operator(sign), _bound(of[0], PRODUCT)]), UNARY)
+    return lambda *of: (joined([_operator(sign), _after(of[0], PRODUCT)]), UNARY)
 
 
 def _raised(exponent: Html) -> _Form:

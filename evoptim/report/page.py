@@ -99,7 +99,9 @@ def _header(facts: Facts) -> Html:
     first, last = (day.partition("T")[0] for day in facts.span)
     days = first if first == last else f"{first} to {last}"
     by = tag("p", f"{facts.name}, {days} ", state, class_="by")
-    title = f"An update rule evolved from {facts.config.start.rule} on {facts.config.evaluation.task}"
+    evaluation = facts.config.evaluation
+    tasks = " and ".join((evaluation.task, *evaluation.tasks))
+    title = f"An update rule evolved from {facts.config.start.rule} on {tasks}"
     return tag("header", tag("h1", title), by, tag("p", _abstract(facts), class_="abstract"))
 
 
@@ -121,8 +123,18 @@ def _abstract(facts: Facts) -> str:
     change = 100 * (facts.fresh_loss - facts.fresh_start_loss) / abs(facts.fresh_start_loss)
     return (
         f"{did}{found_}; on fresh seeds the two reach {number(facts.fresh_loss)} and "
-        f"{number(facts.fresh_start_loss)} ({signed(change)} %)."
+        f"{number(facts.fresh_start_loss)} ({signed(change)} %).{_verdict(facts)}"
     )
+
+
+def _verdict(facts: Facts) -> str:
+    """What the funnel came to, in a sentence; nothing where there is none or it is not at its end."""
+    if not facts.funnel or not facts.finished:
+        return ""
+    last = facts.funnel[-1]
+    if last["passed"]:
+        return f" It has passed the funnel's {len(facts.funnel)} stages."
+    return f" No program has passed the funnel: in longer trainings none beats a tuned {last['baseline']} for certain."
 
 
 def _footer(facts: Facts) -> Html:

@@ -276,6 +276,8 @@ MATHEMATICS = [
     ("-(w + g)", "- ( theta t-1 + g t )"),
     ("ema(m, g, 0.9)", "0.9 m t-1 + ( 1 - 0.9 ) g t"),
     ("m * 1e-8", "m t-1 . 10 -8"),
+    ("ema(-2.0, g, -0.5)", "- 0.5 ( - 2 ) + ( 1 - ( - 0.5 ) ) g t"),
+    ("w - -3.0 - -(g * m)", "theta t-1 - ( - 3 ) - ( - g t m t-1 )"),
     ("(w + g)**2", "( theta t-1 + g t ) 2"),
     ("sign(g) * 3", "sign ( g t ) . 3"),
     ("where(w < g, m, 2.5e-4)", "where ( theta t-1 < g t , m t-1 , 2.5 . 10 -4 )"),
