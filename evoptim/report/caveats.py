@@ -63,7 +63,8 @@ def _tiers(facts: Facts) -> Iterator[str]:
 def _conduct(facts: Facts) -> Iterator[str]:
     yield (
         f"Evaluated by {facts.evaluator}. On one machine the search repeats bit for bit for its seed "
-        f"({facts.config.seed}), whatever the number of workers; time limits, GPUs and other machines may change its course."
+        f"({facts.config.seed}), whatever the number of workers; time limits, GPUs and other machines may change its "
+        "course."
     )
     for entry in facts.journal[EXTENSION]:
         before = entry["winner"]
