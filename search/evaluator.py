@@ -40,6 +40,17 @@ class Trial(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StoredTrial:
+    """A training written down, in the archive or in the answer of a worker."""
+
+    setting: Mapping[str, float]
+    seed: int
+    status: str
+    loss: float
+    reason: str = ""
+
+
 class Evaluator(Protocol):
     """Trains rules. It never raises because of a candidate: what goes wrong is a status."""
 
@@ -92,11 +103,16 @@ class Score:
     reason: str = ""
 
 
+def setting_key(setting: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    """A setting to compare and sort by, whatever the order of its names."""
+    return tuple(sorted(setting.items()))
+
+
 def score(trials: Sequence[Trial]) -> Score:
     """The lowest mean loss over the settings; a setting counts only if no seed failed with it."""
     by_setting: dict[tuple[tuple[str, float], ...], list[Trial]] = {}
     for trial in trials:
-        by_setting.setdefault(tuple(sorted(trial.setting.items())), []).append(trial)
+        by_setting.setdefault(setting_key(trial.setting), []).append(trial)
     best = Score("diverged", math.inf, {})
     for setting, group in by_setting.items():
         mean = sum(t.loss for t in group) / len(group)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,12 @@ from .config import SearchConfig
 from .evaluator import Score
 from .judging.benches import rung_0, settings
 from .judging.judge import BEYOND
-from .records.archive import Archive
+from .records.archive import Archive, setting_text
+
+
+def full_trainings(config: SearchConfig, start: Rule) -> int:
+    """Trainings of a program that is trained to the end, without wider grids."""
+    return len(settings(config, start)) * len(config.evaluation.seeds) * len(rung_0(config))
 
 
 class Savings:
@@ -27,10 +31,8 @@ class Savings:
     """
 
     def __init__(self, config: SearchConfig, start: Rule, archive: Archive) -> None:
-        grid = settings(config, start)
-        self.grid = frozenset(map(_text, grid))
-        self.full = len(grid) * len(config.evaluation.seeds) * len(rung_0(config))
-        """Trainings of a program that is trained to the end, without wider grids."""
+        self.grid = frozenset(map(setting_text, settings(config, start)))
+        self.full = full_trainings(config, start)
         self.hurdle = self.race = self.spared_by_hurdle = self.spared_by_race = self.spared_by_failure = 0
         for status, reason, made in archive.unfinished():
             self._unfinished(status, reason, made)
@@ -40,7 +42,7 @@ class Savings:
         """Count a program that has been judged; ``made`` are the settings of its trainings."""
         if score.status != "ok":
             self._unfinished(score.status, score.reason, len(made))
-        self.widened += sum(_text(setting) not in self.grid for setting in made)
+        self.widened += sum(setting_text(setting) not in self.grid for setting in made)
 
     @property
     def spared(self) -> int:
@@ -58,11 +60,6 @@ class Savings:
             self.spared_by_race += self.full - made
 
 
-def _text(setting: Mapping[str, float]) -> str:
-    """A setting as the archive writes it."""
-    return json.dumps(dict(setting), sort_keys=True)
-
-
 def savings_summary(archive: Archive, config: SearchConfig, start: Rule) -> list[dict[str, Any]]:
     """Each economy for a report: its key in search.toml, whether it is on, and what it did.
 
@@ -78,7 +75,7 @@ def savings_summary(archive: Archive, config: SearchConfig, start: Rule) -> list
     def untrained(key: str, on: bool, programs: int) -> dict[str, Any]:
         return row(key, on, programs, programs * saved.full)
 
-    improved = sum(_text(setting) not in saved.grid for setting in archive.best_settings())
+    improved = sum(setting_text(setting) not in saved.grid for setting in archive.best_settings())
     return [
         untrained("hash", economy.hash_cache, counts["duplicates"]),
         row("strip", economy.strip, None, None),

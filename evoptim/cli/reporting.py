@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from evoptim.search.savings import full_trainings
+
 from ..report import Facts, write_report
 from .tables import finite
 
@@ -17,8 +19,6 @@ def summarize(facts: Facts) -> dict[str, Any]:
     """What `render` shows, ready for JSON."""
     propose, train = facts.seconds
     evaluation = facts.config.evaluation
-    cells = (1 + len(evaluation.tasks)) * len(evaluation.seeds)
-    grid = len(evaluation.learning_rates) * len({evaluation.weight_decay, *evaluation.weight_decays})
     return {
         "directory": str(facts.directory),
         "finished": facts.finished,
@@ -30,7 +30,7 @@ def summarize(facts: Facts) -> dict[str, Any]:
         "savings": {
             "dead_statements": round(facts.dead, 4),
             "trainings": facts.trainings,
-            "trainings_without_stops": facts.counts["evaluated"] * cells * grid,
+            "trainings_without_stops": facts.counts["evaluated"] * full_trainings(facts.config, facts.start),
         },
         "economies": facts.savings,
         "seconds": {"propose": round(propose, 3), "train": round(train, 3)},

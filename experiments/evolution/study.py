@@ -20,6 +20,7 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from datetime import date
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -29,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from evoptim.search import Archive, make_config, resume_search, start_search
+from evoptim.studies.comparison import interval
 from evoptim.wiring import make_evaluator
 
 HERE = Path(__file__).parent
@@ -92,15 +94,6 @@ def best_at(curve: Sequence[tuple[int, float]], points: np.ndarray) -> np.ndarra
     return losses[np.searchsorted(seen, points, side="right") - 1]
 
 
-def interval(values: Sequence[float], resamples: int = 10_000) -> dict[str, float]:
-    """A mean and its 95 % bootstrap interval over seeds."""
-    x = np.asarray(values)
-    random = np.random.Generator(np.random.PCG64(0))
-    means = x[random.integers(len(x), size=(resamples, len(x)))].mean(1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return {"mean": float(x.mean()), "low": float(low), "high": float(high)}
-
-
 def draw(runs: list[dict[str, Any]], budget: int, path: Path) -> None:
     """Curves of the best loss so far, mean and range over seeds."""
     import matplotlib as mpl
@@ -128,11 +121,14 @@ def summary(runs: list[dict[str, Any]], budget: int) -> dict[str, Any]:
     for method in METHODS:
         mine = [r for r in runs if r["method"] == method]
         total = evaluations(method, budget)
-        at = {str(n): interval([best_at(r["curve"], np.array([n]))[0] for r in mine]) for n in (budget, total)}
+        at = {
+            str(n): asdict(interval(np.array([best_at(r["curve"], np.array([n]))[0] for r in mine])))
+            for n in (budget, total)
+        }
         methods[method] = {
             "evaluations": total,
             "best_in_search": at,
-            "winner_on_fresh_seeds": interval([r["winner_loss"] for r in mine]),
+            "winner_on_fresh_seeds": asdict(interval(np.array([r["winner_loss"] for r in mine]))),
             "seconds": [r["seconds"] for r in mine],
         }
     return {

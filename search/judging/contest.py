@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from evoptim.dsl import Rule
 
-from ..evaluator import Evaluator, Trial, log_ratio
+from ..evaluator import Evaluator, Trial, log_ratio, setting_key
 from ..sections import Economy
 from .judge import Judge
 from .paired import signed_rank_p
@@ -58,7 +58,7 @@ def contest(rules: Sequence[Rule], evaluator: Evaluator, terms: Terms) -> list[T
     together: dict[tuple[tuple[str, float], ...], list[int]] = {}
     for i, s in enumerate(scores):
         if s.status == "ok":
-            together.setdefault(tuple(sorted(s.setting.items())), []).append(i)
+            together.setdefault(setting_key(s.setting), []).append(i)
     out = [Tuned({}, (), s.reason or f"{s.status} with every setting") for s in scores]
     for setting, group in sorted(together.items()):
         results = evaluator.evaluate([rules[i] for i in group], [dict(setting)], terms.seeds)

@@ -36,12 +36,6 @@ def beyond(trials: Sequence[Trial]) -> list[dict[str, float]]:
     return out
 
 
-def beyond_edge(trials: Sequence[Trial]) -> float | None:
-    """The next learning rate beyond the edge of a grid on which the best one lies; None where it lies within."""
-    best = score(trials).setting
-    return next((s["lr"] for s in beyond(trials) if s["lr"] != best["lr"]), None)
-
-
 def _next(values: Sequence[float], best: float) -> float | None:
     """The value beyond the edge, with six digits; None where there is none."""
     if best == values[0] and best > 0:

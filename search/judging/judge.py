@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from evoptim.dsl import Rule
 
-from ..evaluator import Evaluator, Score, Trial, combined, log_ratio, score
+from ..evaluator import Evaluator, Score, Trial, combined, log_ratio, score, setting_key
 from ..sections import Economy
 from .grid import beyond
 from .hurdle import Hurdle
@@ -193,7 +193,7 @@ class Judge:
                 wanted: dict[tuple[tuple[str, float], ...], list[int]] = {}
                 for i in which:
                     for setting in beyond(trials[i][task]):
-                        wanted.setdefault(tuple(sorted(setting.items())), []).append(i)
+                        wanted.setdefault(setting_key(setting), []).append(i)
                 for setting, group in sorted(wanted.items()):
                     self._train(rules, group, [dict(setting)], _Block(task, self.seeds), trials)
 

@@ -17,7 +17,6 @@ import math
 import sqlite3
 from collections.abc import Collection, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -25,7 +24,7 @@ from typing import Any
 
 from evoptim.dsl import UserError
 
-from ..evaluator import Score, Trial
+from ..evaluator import Score, StoredTrial, Trial
 from ..proposing.evolution import Batch, Proposal
 from .journal import EXTENSION
 from .reading import Reader
@@ -92,17 +91,6 @@ _DAMAGED = (
     "restore it from a copy if there is one; `sqlite3 archive.sqlite .recover` shows what can still be read, and the "
     "search can be begun anew from search.toml"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTrial:
-    """A training as the archive has it."""
-
-    setting: Mapping[str, float]
-    seed: int
-    status: str
-    loss: float
-    reason: str = ""
 
 
 class Archive:
@@ -350,7 +338,7 @@ class Archive:
         self._insert(
             "trainings",
             (
-                (digest, stage, _json(t.setting), t.seed, evaluator, t.status, _loss(t), t.reason)
+                (digest, stage, setting_text(t.setting), t.seed, evaluator, t.status, _loss(t), t.reason)
                 for digest, group in trials.items()
                 for t in group
             ),
@@ -515,12 +503,13 @@ def _why(p: Proposal, new: Container[int]) -> int:
 
 
 def _program_row(p: Proposal, batch: int, score: Score, duplicate: int) -> tuple[Any, ...]:
-    setting = _json(score.setting)
+    setting = setting_text(score.setting)
     head = (p.index, batch, p.parent, p.hash, p.rule.text, p.mutation, p.redraws)
     return (*head, score.status, duplicate, _loss(score), setting, score.reason)
 
 
-def _json(value: Mapping[str, float]) -> str:
+def setting_text(value: Mapping[str, float]) -> str:
+    """A setting as the archive has it."""
     return json.dumps(dict(value), sort_keys=True)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from evoptim.dsl import Rule, canonical_hash
 
-from ..evaluator import Evaluator, Trial
+from ..evaluator import Evaluator, Trial, setting_key
 from .archive import Archive
 
 AT_ONCE = 96
@@ -73,10 +73,6 @@ class Recorded:
 
     def _known(self, digest: str, settings: Sequence[Mapping[str, float]], seeds: Sequence[int]) -> list[Trial] | None:
         """The trials of a program, where the archive has all of them."""
-        known = {(_key(t.setting), t.seed): t for t in self.recorder.archive.known(digest, self.version)}
-        wanted = [(_key(setting), seed) for setting in settings for seed in seeds]
+        known = {(setting_key(t.setting), t.seed): t for t in self.recorder.archive.known(digest, self.version)}
+        wanted = [(setting_key(setting), seed) for setting in settings for seed in seeds]
         return [known[w] for w in wanted] if all(w in known for w in wanted) else None
-
-
-def _key(setting: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
-    return tuple(sorted(setting.items()))

@@ -1,7 +1,7 @@
 """Workers that train programs for a search, and may die, hang, vanish or talk nonsense at any time."""
 
 from .leases import Chunk, Chunks
-from .messages import Garbage, Job, ReportedTrial
+from .messages import Garbage, Job
 from .poison import PoisonList
 from .processes import Processes
 from .rays import RayActors
@@ -19,7 +19,6 @@ __all__ = [
     "PoisonList",
     "Processes",
     "RayActors",
-    "ReportedTrial",
     "Said",
     "WorkerEvaluator",
     "Workforce",

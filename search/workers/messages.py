@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from evoptim.dsl import Rule, UserError
 
-from ..evaluator import Trial
+from ..evaluator import StoredTrial, Trial
 
 READY = json.dumps({"ready": True})
 """What a worker says first."""
@@ -43,17 +43,6 @@ class Job:
     version: str
     settings: Sequence[Mapping[str, float]]
     seeds: Sequence[int]
-
-
-@dataclass(frozen=True, slots=True)
-class ReportedTrial:
-    """A training as a worker reported it."""
-
-    setting: Mapping[str, float]
-    seed: int
-    status: str
-    loss: float
-    reason: str = ""
 
 
 def request(lease: int, job: Job, rules: Sequence[Rule]) -> str:
@@ -92,7 +81,7 @@ def _row(trial: Trial) -> list[Any]:
     return [dict(trial.setting), trial.seed, trial.status, loss, trial.reason]
 
 
-def read_answer(line: str, lease: int, job: Job, rules: Sequence[Rule]) -> list[list[ReportedTrial]]:
+def read_answer(line: str, lease: int, job: Job, rules: Sequence[Rule]) -> list[list[StoredTrial]]:
     """The trials of every program, as a request asked for them.
 
     Raises:
@@ -136,7 +125,7 @@ def _refused(why: Any) -> Exception:
             return Garbage("a refusal without a reason")
 
 
-def _trials(program: Any, rule: Rule, job: Job) -> list[ReportedTrial]:
+def _trials(program: Any, rule: Rule, job: Job) -> list[StoredTrial]:
     match program:
         case {"program": digest, "trials": [*rows]} if digest == text_digest(rule.text):
             pass
@@ -148,7 +137,7 @@ def _trials(program: Any, rule: Rule, job: Job) -> list[ReportedTrial]:
     return [_trial(row, setting, seed) for row, (setting, seed) in zip(rows, wanted, strict=True)]
 
 
-def _trial(row: Any, setting: Mapping[str, float], seed: int) -> ReportedTrial:
+def _trial(row: Any, setting: Mapping[str, float], seed: int) -> StoredTrial:
     match row:
         case [told, told_seed, str(status), (float() | None) as loss, str(reason)]:
             pass
@@ -158,4 +147,4 @@ def _trial(row: Any, setting: Mapping[str, float], seed: int) -> ReportedTrial:
         raise Garbage("a trial with another setting or seed")
     if status not in STATUSES or (loss is None) == (status == "ok") or (loss is not None and not math.isfinite(loss)):
         raise Garbage(f"a trial with the status {status!r:.20} and the loss {loss}")
-    return ReportedTrial(dict(setting), seed, status, math.inf if loss is None else loss, reason)
+    return StoredTrial(dict(setting), seed, status, math.inf if loss is None else loss, reason)

@@ -15,9 +15,9 @@ from typing import Protocol
 
 from evoptim.dsl import Rule, UserError, canonical_hash
 
-from ..evaluator import Trial
+from ..evaluator import StoredTrial, Trial
 from .leases import Chunk, Chunks
-from .messages import READY, Garbage, Job, ReportedTrial, read_answer, request
+from .messages import READY, Garbage, Job, read_answer, request
 from .poison import PoisonList
 
 START_SECONDS = 300.0
@@ -247,8 +247,8 @@ class Workforce:
         running.results[guilty] = _errors(job, why)
 
 
-def _errors(job: Job, reason: str) -> list[ReportedTrial]:
-    return [ReportedTrial(dict(s), seed, "error", math.inf, reason) for s in job.settings for seed in job.seeds]
+def _errors(job: Job, reason: str) -> list[StoredTrial]:
+    return [StoredTrial(dict(s), seed, "error", math.inf, reason) for s in job.settings for seed in job.seeds]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from scipy.stats import wilcoxon
 
 from evoptim.dsl import Rule, canonical_hash, load, parse, zero_gradient_problem
 from evoptim.search import Archive, Evolution, SearchConfig, SearchResult, Trial, resume_search, start_search
-from evoptim.search.judging.grid import beyond_edge
+from evoptim.search.judging.grid import beyond
 from evoptim.search.judging.hurdle import Hurdle
 from evoptim.search.judging.judge import Judge, worse
 from evoptim.search.judging.paired import signed_rank_p
@@ -178,6 +178,11 @@ def test_ties_and_zeros() -> None:
     assert signed_rank_p([-1.0] * 5) == 1.0
     assert signed_rank_p([1.0, 1.0, -1.0]) == 4 / 8  # two or three of three equal ranks
     assert signed_rank_p([2.0, 0.0, -1.0]) == signed_rank_p([2.0, -1.0])
+
+
+def beyond_edge(trials: Sequence[StoredTrial]) -> float | None:
+    """The next learning rate beyond the edge of a grid on which the best one lies; None where it lies within."""
+    return next((s["lr"] for s in beyond(trials)), None)
 
 
 def rows(losses: Sequence[float], lr: float = 0.1) -> list[StoredTrial]:
