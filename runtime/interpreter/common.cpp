@@ -96,3 +96,18 @@ DEVICE inline double combined(const Parameter& p, const Reduction& r, const Unit
 DEVICE inline double divisor(const Parameter& p, const Reduction& r) {
     return r.mean && !r.shared ? double(p.lengths[r.domain]) / double(p.lengths[r.onto]) : 1.0;
 }
+
+// A reduction over all parameters, for each of them, where it is one; `place` says where a parameter has left its part.
+template <typename A, typename D>
+DEVICE inline void share_reduction(const Program& program, const D& desk, const int64_t k) {
+    const Parameter* const ps = program.parameters;
+    const Reduction& r = ps->code->reductions[k];
+    if (!r.shared) return;
+    double value = *place(ps[0], desk, k, 0), count = double(ps[0].lengths[r.domain]);
+    for (int64_t i = 1; i < program.parameter_count; ++i) {
+        value = together(r.how, value, *place(ps[i], desk, k, 0));
+        count += double(ps[i].lengths[r.domain]);
+    }
+    for (int64_t i = 0; i < program.parameter_count; ++i)
+        desk.spaces[SCRATCH][ps[i].offsets[r.to]] = A(r.mean ? value / count : value);
+}

@@ -144,18 +144,7 @@ template <typename A> void combine(const Parameter& p, const Section& s, const U
 
 // What a stage reduces over all parameters, for each of them.
 template <typename A> void share(const Program& program, const Section& s, const Desk<A>& desk) {
-    const Parameter* const ps = program.parameters;
-    for (int64_t k = s.reductions; k < s.reductions_end; ++k) {
-        const Reduction& r = ps->code->reductions[k];
-        if (!r.shared) continue;
-        double value = *place(ps[0], desk, k, 0), count = double(ps[0].lengths[r.domain]);
-        for (int64_t i = 1; i < program.parameter_count; ++i) {
-            value = together(r.how, value, *place(ps[i], desk, k, 0));
-            count += double(ps[i].lengths[r.domain]);
-        }
-        for (int64_t i = 0; i < program.parameter_count; ++i)
-            desk.spaces[SCRATCH][ps[i].offsets[r.to]] = A(r.mean ? value / count : value);
-    }
+    for (int64_t k = s.reductions; k < s.reductions_end; ++k) share_reduction<A>(program, desk, k);
 }
 
 inline int64_t thread_number() {
