@@ -1,6 +1,6 @@
 """Populations on a GPU, checked and measured in one program, under 8 minutes.
 
-    python population.py --prepare         # here: writes population_data.npz, which travels with this folder
+    python population.py --prepare         # here: writes data.npz, which travels with this folder
     python population.py [OUTPUT.json]     # there
     python population.py --dry             # anywhere with g++: the same program over an imitation of a GPU, tiny
 
@@ -8,22 +8,23 @@ It needs torch, numpy and a wheel of evoptim, no network, no compiler and no oth
 trained are those of ``experiments/population_training``. It checks (population_checks.py) and measures
 
 - trainings per second of 64 programs x 64 trials of digits_mlp, 200 steps at batch 64, next to an eager loop with
-  ``torch.optim.AdamW``, as it comes and fused, on the same machine;
+  ``torch.optim.AdamW`` on the same machine: on the GPU as it comes and fused, on its CPU with one thread and with all;
 - how that time is shared by the update, the forward and backward passes and the batch, and launches per step;
 - a large model: few replicas of ten million parameters, by the bytes that the update has to move;
-- other sizes of blocks and of chunks of the forward and backward passes.
+- other sizes of blocks, and of chunks of the forward and backward passes of many tasks.
 
-It writes one JSON file and prints it.
+It prints how it goes and writes one JSON file, anew after every part. A part that fails says so in its place.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -32,26 +33,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import carried
 import numpy as np
 import population_checks as checks
 import torch
+from collecting import collect
 
 from evoptim.codegen import plan
 from evoptim.dsl import Rule, load, parse
-from evoptim.runtime import machines, memory, train_population
-from evoptim.runtime.bytecode import compile_bytecode
+from evoptim.runtime import Task, get_task, machines, memory, train_population
 from evoptim.runtime.gradients import Gradients, flatten
 from evoptim.runtime.interpreter import DeviceInterpreter, Member
 from evoptim.runtime.interpreter.cuda import EACH, THREADS, CudaKernel
 from evoptim.runtime.interpreter.device import Kernel
 from evoptim.runtime.interpreter.runner import device_runner
 from evoptim.runtime.schedules import constant, linear
-from evoptim.runtime.tasks.digits_mlp import DigitsMLP
 
 HERE = Path(__file__).parent
-DATA = HERE / "population_data.npz"
 PROGRAMS = HERE.parent / "population_training" / "programs.json"
-TESTS = HERE.parents[1] / "tests" / "support"
 Step = Callable[[], Any]
 
 
@@ -69,57 +68,25 @@ class Sizes:
     large: tuple[int, ...] = (1024, 9766)
     replicas: tuple[int, ...] = (1, 4)
     blocks: tuple[tuple[int, int], ...] = ((64, 4), (128, 4), (128, 8), (256, 2), (256, 4), (512, 2))
-    chunks: tuple[int, ...] = (128, 256, 512, 1024, 2048)
+    chunks: tuple[int, ...] = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+    most_bytes: int = 16 << 30
+    tasks: tuple[str, ...] = (
+        *("digits_mlp", "mnist_mlp", "bytes_lm", "digits_conv", "digits_vit", "mnist1d_gru", "ngram_embedding"),
+        *("mnist_conv", "mnist_autoencoder", "bytes_gru", "bytes_lm_medium"),
+    )
+    checked: tuple[Sequence[str], Sequence[str]] | None = None
+    """Rules and tasks; None stands for all."""
 
 
-DRY = Sizes(2, 2, 2, 4, 16, 1, 1, (9, 31), (2,), ((8, 4), (4, 2)), (4,))
-
-
-class CarriedDigits(DigitsMLP):
-    """digits_mlp with its data from a file, where scikit-learn is not installed."""
-
-    def examples(self) -> tuple[Any, ...]:
-        """Images and labels."""
-        with np.load(DATA) as file:
-            return file["images"], file["labels"]
-
-
-# --- preparing ------------------------------------------------------------------------------------------
-
-
-def prepare() -> None:
-    """Write what the other machine lacks: the digits, and random rules, which hypothesis draws."""
-    sys.path.insert(0, str(TESTS))
-    from hypothesis import given, settings
-    from strategies import rules
-
-    images, labels = DigitsMLP().examples()
-    found: dict[str, None] = {}
-
-    @settings(max_examples=200, database=None, derandomize=True, deadline=None)
-    @given(rule=rules(tame=True))
-    def collect(rule: Rule) -> None:
-        hypers = rule.hypers if "lr" in rule.defaults else (*rule.hypers, load("sgd").hypers[0])
-        if compile_bytecode(rule):
-            found[rule.replace(name=f"random_{len(found)}", hypers=hypers).text] = None
-
-    collect()
-    np.savez_compressed(DATA, images=images, labels=labels, rules=np.array([*found]))
-    print(f"{DATA}: {len(labels)} digits, {len(found)} random rules")
-
-
-def random_rules(count: int) -> list[Rule]:
-    """Those of the file."""
-    with np.load(DATA) as file:
-        return [parse(str(text)) for text in file["rules"][:count]]
+DRY = Sizes(
+    *(2, 2, 2, 4, 16, 1, 1, (9, 31), (2,), ((8, 4), (4, 2)), (4, 8), 1 << 24, ("digits_mlp", "graph_atlas")),
+    checked=(("adamw", "lamb", "adafactor", "prodigy"), ("digits_mlp", "graph_atlas")),
+)
 
 
 def programs(count: int) -> list[Rule]:
     """The programs that are trained."""
     return [parse(text) for text in json.loads(PROGRAMS.read_text())[:count]]
-
-
-# --- measuring ------------------------------------------------------------------------------------------
 
 
 def timed(step: Step, place: checks.Place, rounds: int, calls: int = 1) -> float:
@@ -140,9 +107,10 @@ def _wait(place: checks.Place) -> None:
         torch.cuda.synchronize()
 
 
-def eager(place: checks.Place, sizes: Sizes, **options: Any) -> float:
+def eager(task: Task, place: checks.Place, sizes: Sizes, threads: int = 1, **options: Any) -> float:
     """Trainings per second, one after another, the way a user would write it."""
-    task = place.digits(torch.float32)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
 
     def train() -> None:
         module = task.module(0)
@@ -155,26 +123,43 @@ def eager(place: checks.Place, sizes: Sizes, **options: Any) -> float:
         with torch.no_grad():
             task.objective(module, task.validation()).item()
 
-    return 1 / timed(train, place, sizes.eager)
+    try:
+        return 1 / timed(train, place, sizes.eager)
+    finally:
+        torch.set_num_threads(before)
 
 
-def population(place: checks.Place, sizes: Sizes) -> dict[str, Any]:
-    """Trainings per second of the population, everything included; what ended how."""
+def loops(place: checks.Place, sizes: Sizes) -> dict[str, float]:
+    """Trainings per second of the loops that the population is compared with."""
+    there, here = place.task("digits_mlp", torch.float32), get_task("digits_mlp")
+    cores = os.cpu_count() or 1
+    return {
+        "as_it_comes": eager(there, place, sizes),
+        "fused": eager(there, place, sizes, fused=True),
+        "cpu_1_thread": eager(here, place, sizes),
+        f"cpu_{cores}_threads": eager(here, place, sizes, cores),
+    }
+
+
+def population(place: checks.Place, sizes: Sizes, rivals: Mapping[str, float]) -> dict[str, Any]:
+    """Trainings per second of the population, everything included, over those of its rivals; what ended how."""
     rules = programs(sizes.programs)
     settings = [{"lr": float(lr)} for lr in np.geomspace(1e-4, 3e-3, sizes.rates)]
     results = []
 
     def train() -> None:
-        task = place.digits(torch.float32)
+        task = place.task("digits_mlp", torch.float32)
         results.append(train_population(rules, task, settings, range(sizes.seeds), sizes.steps, batch_size=sizes.batch))
 
     seconds = timed(train, place, sizes.rounds)
     first = results[0]
     assert all(np.array_equal(first.val_loss, other.val_loss) for other in results[1:]), "runs differ"
+    rate = first.val_loss.size / seconds
     return {
         "replicas": first.val_loss.size,
         "seconds": round(seconds, 4),
-        "trainings_per_second": round(first.val_loss.size / seconds, 1),
+        "trainings_per_second": round(rate, 1),
+        "times_eager": {name: round(rate / rival, 1) for name, rival in rivals.items()},
         "batches": first.batches,
         "statuses": {str(s): int((first.status == s).sum()) for s in np.unique(first.status)},
     }
@@ -184,7 +169,7 @@ class Parts:
     """The parts of a step of the population, over the same memory."""
 
     def __init__(self, place: checks.Place, sizes: Sizes, kernel: Kernel) -> None:
-        self.task = place.digits(torch.float32)
+        self.task = place.task("digits_mlp", torch.float32)
         rules, trials = programs(sizes.programs), sizes.rates * sizes.seeds
         layout, settings = tuple(self.task.shapes.values()), [{"lr": 1e-3}] * trials
         members = [Member(checks.code_of(r), layout, settings, 1000, constant) for r in rules]
@@ -283,33 +268,37 @@ def blocks(place: checks.Place, sizes: Sizes, make: Callable[[int, int], Kernel]
     return out
 
 
-def chunks(place: checks.Place, sizes: Sizes) -> dict[int, float]:
-    """Milliseconds of the forward and backward passes by how many replicas a call has."""
-    parts = Parts(place, sizes, place.kernel(torch.float32))
-    out = {}
+def passes(place: checks.Place, sizes: Sizes, name: str) -> dict[str, Any]:
+    """Microseconds a replica and step of a task's forward and backward passes, by how many replicas a call has."""
+    task, seeds = place.task(name, torch.float32), range(sizes.seeds)
+    drawn = torch.stack([task.order(s, 1, task.batch_size)[0] for s in seeds])
+    found: dict[str, float] = {}
     for chunk in sizes.chunks:
-        out[chunk] = round(1e3 * timed(graphed(parts.differentiated(chunk), place), place, sizes.rounds), 4)
-    return out
+        if chunk * memory.activation_bytes(task, task.batch_size)[0] > sizes.most_bytes:
+            break
+        seed_of = torch.arange(chunk, device=place.device) % sizes.seeds
+        w = torch.stack([flatten(task.init(s)) for s in seeds])[seed_of].contiguous()
+        gradients, g = Gradients(task, chunk, chunk, whole=True), torch.empty_like(w)
+        step = graphed(lambda: gradients(w, task.batch(drawn), seed_of, g), place)  # noqa: B023 (called before the next)
+        found[str(chunk)] = round(1e6 * timed(step, place, sizes.rounds) / chunk, 3)
+    return found
 
 
-# --- the program ----------------------------------------------------------------------------------------
-
-
-def measure(place: checks.Place, sizes: Sizes, make: Callable[[int, int], Kernel]) -> dict[str, Any]:
-    """Everything."""
-    loops = {name: eager(place, sizes, **o) for name, o in (("as_it_comes", {}), ("fused", {"fused": True}))}
-    ours = population(place, sizes)
-    rates = {f"times_eager_{name}": round(ours["trainings_per_second"] / rate, 1) for name, rate in loops.items()}
+def parts(place: checks.Place, sizes: Sizes, make: Callable[[int, int], Kernel]) -> Iterator[tuple[str, Step]]:
+    """What is checked and measured, by name, in the order in which it matters."""
+    rivals: dict[str, float] = {}
+    ours: dict[str, Any] = {}
     kernel = place.kernel(torch.float32)
-    return {
-        "copy_bytes_per_second": round(copy_bandwidth(place, sizes)),
-        "eager_trainings_per_second": {name: round(rate, 3) for name, rate in loops.items()},
-        "population": ours | rates,
-        "shares": shares(place, sizes, ours["seconds"] / sizes.steps),
-        "large": [large(place, sizes, kernel, n, r) for n in ("adamw", "lamb", "adafactor") for r in sizes.replicas],
-        "blocks": blocks(place, sizes, make),
-        "chunks_milliseconds": chunks(place, sizes),
-    }
+    yield "eager_trainings_per_second", lambda: rivals.update(loops(place, sizes)) or rivals
+    yield "population", lambda: ours.update(population(place, sizes, rivals)) or ours
+    yield "shares", lambda: shares(place, sizes, ours["seconds"] / sizes.steps)
+    yield "checks", lambda: checks.run_all(place, *(sizes.checked or ()))
+    yield "copy_bytes_per_second", lambda: round(copy_bandwidth(place, sizes))
+    large_ones = [(n, r) for n in ("adamw", "lamb", "adafactor") for r in sizes.replicas]
+    yield "large", lambda: [large(place, sizes, kernel, n, r) for n, r in large_ones]
+    yield "blocks", lambda: blocks(place, sizes, make)
+    for name in sizes.tasks:
+        yield f"passes_microseconds {name}", partial(passes, place, sizes, name)
 
 
 def on_gpu() -> tuple[checks.Place, Callable[[int, int], Kernel]]:
@@ -318,41 +307,46 @@ def on_gpu() -> tuple[checks.Place, Callable[[int, int], Kernel]]:
         sys.exit("population.py: no CUDA device; --dry runs on the CPU")
     device = torch.device("cuda", 0)
     kernel = cache(lambda dtype: CudaKernel(dtype, device))
-    place = checks.Place(device, kernel, lambda dtype: CarriedDigits(device, dtype), random_rules(200))
+    carried.use()
+    place = checks.Place(device, kernel, partial(get_on, device), carried.random_rules(200))
     return place, lambda threads, each: CudaKernel(torch.float32, device, threads, each)
 
 
+def get_on(device: torch.device, name: str, dtype: torch.dtype) -> Task:
+    """A task there."""
+    return get_task(name, device, dtype)
+
+
 @contextmanager
-def imitated() -> Iterator[tuple[checks.Place, Callable[[int, int], Kernel]]]:
+def imitated(rules: Sequence[Rule]) -> Iterator[tuple[checks.Place, Callable[[int, int], Kernel]]]:
     """The CPU, with the kernels compiled for it; populations run in them."""
-    sys.path.insert(0, str(TESTS))
+    sys.path.insert(0, str(carried.TESTS))
     from shimmed import ShimKernel
 
     device, original = torch.device("cpu"), machines.find_runner
     kernel = cache(lambda dtype: ShimKernel(dtype, 8, 4, 0))
     machines.find_runner = lambda where, dtype, threads: device_runner(kernel(dtype), where, dtype)
     try:
-        place = checks.Place(device, kernel, lambda dtype: CarriedDigits(device, dtype), random_rules(8))
+        place = checks.Place(device, kernel, partial(get_on, device), rules)
         yield place, lambda threads, each: ShimKernel(torch.float32, threads, each, 0)
     finally:
         machines.find_runner = original
 
 
-def report(place: checks.Place, sizes: Sizes, make: Any, names: Sequence[str] | None = None) -> dict[str, Any]:
-    """Check and measure."""
-    began = time.perf_counter()
-    said = checks.run_all(place, names)
-    found = measure(place, sizes, make)
-    name = torch.cuda.get_device_name() if place.device.type == "cuda" else "an imitation on the CPU"
-    return {
+def report(
+    place: checks.Place,
+    sizes: Sizes,
+    make: Callable[[int, int], Kernel],
+    output: Path | None = None,
+) -> tuple[dict[str, Any], bool]:
+    """Check and measure; whether all is well."""
+    result: dict[str, Any] = {
         "date": date.today().isoformat(),
-        "device": name,
+        "device": torch.cuda.get_device_name() if place.device.type == "cuda" else "an imitation on the CPU",
         "versions": {"torch": torch.__version__, "cuda": torch.version.cuda, "evoptim": version("evoptim")},
         "block": {"threads": THREADS, "each": EACH},
-        "checks": said,
-        **found,
-        "seconds": round(time.perf_counter() - began, 1),
     }
+    return result, collect(result, parts(place, sizes, make), output)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -363,17 +357,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry", action="store_true", help="the same program on the CPU, tiny; nothing is written")
     options = parser.parse_args(arguments)
     if options.prepare:
-        prepare()
+        carried.prepare()
         return 0
     if options.dry:
-        with imitated() as (place, make):
-            result = report(place, DRY, make, ["adamw", "lamb", "adafactor", "prodigy"])
+        rules = [parse(text) for text in carried.drawn(8)]
+        with imitated(rules) as (place, make):
+            _, well = report(place, DRY, make)
     else:
         place, make = on_gpu()
-        result = report(place, Sizes(), make)
-        options.output.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
-    return any(text.startswith("FAILED") for text in result["checks"].values())
+        _, well = report(place, Sizes(), make, options.output)
+    return not well
 
 
 if __name__ == "__main__":

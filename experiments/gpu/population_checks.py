@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -17,11 +18,12 @@ import numpy as np
 import torch
 
 from evoptim.dsl import Reference, Rule, load, parse, rule_names
-from evoptim.runtime import Task, replay, train_population
+from evoptim.runtime import TASKS, Task, get_task, replay, train_population
 from evoptim.runtime.bytecode import Bytecode, compile_bytecode
 from evoptim.runtime.interpreter import DeviceInterpreter, Member
 from evoptim.runtime.interpreter.device import Kernel
 from evoptim.runtime.schedules import constant
+from evoptim.runtime.tasks import SEALED_LEVEL
 
 SHAPES: tuple[tuple[int, ...], ...] = ((), (3,), (40, 50), (2, 13, 40), (9, 31), (900,))
 SIZE = sum(int(np.prod(s)) for s in SHAPES)
@@ -35,11 +37,11 @@ BESIDE = ("adamw", "lamb", "adafactor", "prodigy", "came", "sm3", "lion")
 
 @dataclass(frozen=True)
 class Place:
-    """Where populations are trained: a device, its kernel by type, the task, and some random rules."""
+    """Where populations are trained: a device, its kernel by type, tasks by name and type, and some random rules."""
 
     device: torch.device
     kernel: Callable[[torch.dtype], Kernel]
-    digits: Callable[[torch.dtype], Task]
+    task: Callable[[str, torch.dtype], Task]
     rules: Sequence[Rule]
 
 
@@ -125,27 +127,34 @@ def check_bits(place: Place) -> None:
         assert torch.equal(company[4:6], alone), rule.name
 
 
-def check_training(place: Place, steps: int = 30) -> float:
-    """A population trains to the losses of plain steps on the CPU, in float64."""
-    rules = [load("adamw"), DIVERGING, load("lamb"), load("adafactor")]
-    ours = train_population(rules, place.digits(torch.float64), SETTINGS, [0, 1], steps, dtype=torch.float64)
-    plain = train_population(rules, on_cpu(place).digits(torch.float64), SETTINGS, [0, 1], steps, dtype=torch.float64)
+def check_task(place: Place, name: str, steps: int = 5) -> float:
+    """A population trains on a task to the losses of plain steps on the CPU, in float64.
+
+    In float32 two runs have the same bits, whatever is trained beside; and all steps can be captured.
+    """
+    rules, adamw = [load("adamw"), DIVERGING, load("lamb"), load("adafactor")], load("adamw")
+    ours = train_population(rules, place.task(name, torch.float64), SETTINGS, [0, 1], steps, dtype=torch.float64)
+    plain = train_population(rules, get_task(name, "cpu", torch.float64), SETTINGS, [0, 1], steps, dtype=torch.float64)
     assert np.array_equal(ours.status, plain.status)
     kept = plain.status == "ok"
     assert kept.any()
-    worst = off(ours.curve[kept], plain.curve[kept])
+    worst = max(off(ours.curve[kept], plain.curve[kept]), off(ours.val_loss[kept], plain.val_loss[kept]))
     assert worst < 1e-6, f"losses are off by {worst:.2e}"
+    task = place.task(name, torch.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # steps that cannot be captured
+        first, again = (train_population(rules, task, SETTINGS, [0, 1], steps) for _ in range(2))
+        alone = train_population([adamw], task, SETTINGS[:1], [0, 1], steps)
+    assert np.array_equal(first.curve, again.curve, equal_nan=True), "two runs differ"
+    assert np.array_equal(first.val_loss, again.val_loss), "two runs differ"
+    assert np.array_equal(first.curve[0, 0], alone.curve[0, 0]), "neighbours make a difference"
+    assert np.array_equal(first.val_loss[0, 0], alone.val_loss[0, 0]), "neighbours make a difference"
     return worst
-
-
-def on_cpu(place: Place) -> Place:
-    """The same tasks on the CPU."""
-    return replace(place, digits=lambda dtype: type(place.digits(dtype))("cpu", dtype))
 
 
 def check_graph(place: Place, steps: int = 30) -> None:
     """Replayed steps give the bits of steps launched one by one, also when replicas are taken out; so do neighbours."""
-    task, adamw = place.digits(torch.float32), load("adamw")
+    task, adamw = place.task("digits_mlp", torch.float32), load("adamw")
     mixed, warm = [adamw, *[DIVERGING] * 2, load("lamb")], replay.WARM
     replayed = train_population(mixed, task, SETTINGS, [0, 1], steps)
     alone = train_population([adamw], task, SETTINGS, [0, 1], steps)
@@ -174,14 +183,14 @@ def check_captured(place: Place) -> None:
 
     replay.Replay._captured = counted
     try:
-        train_population([load("adamw")], place.digits(torch.float32), SETTINGS, [0, 1], 12)
+        train_population([load("adamw")], place.task("digits_mlp", torch.float32), SETTINGS, [0, 1], 12)
     finally:
         replay.Replay._captured = original
     assert captured
     assert None not in captured
 
 
-def everything(place: Place, names: Sequence[str]) -> Iterator[tuple[str, Callable[[], Any]]]:
+def everything(place: Place, names: Sequence[str], tasks: Sequence[str]) -> Iterator[tuple[str, Callable[[], Any]]]:
     """All checks by name."""
     zoo = [rule for rule in map(load, names) if compile_bytecode(rule)]
     random = [rule for rule in place.rules if compile_bytecode(rule)]
@@ -192,14 +201,17 @@ def everything(place: Place, names: Sequence[str]) -> Iterator[tuple[str, Callab
         if random:
             title = f"{len(random)} random rules, {way}"
             yield title, lambda p=processors: check_agreement(random, place, torch.float64, p)
-    for check in (check_bits, check_training, check_graph, check_captured):
+    for check in (check_bits, check_graph, check_captured):
         yield check.__name__, lambda c=check: c(place)
+    for name in tasks:
+        yield f"trainings of {name}", lambda n=name: check_task(place, n)
 
 
-def run_all(place: Place, names: Sequence[str] | None = None) -> dict[str, str]:
+def run_all(place: Place, names: Sequence[str] | None = None, tasks: Sequence[str] | None = None) -> dict[str, str]:
     """Run all checks; what each said: ``ok``, the difference found, or its failure, and the seconds it took."""
     said: dict[str, str] = {}
-    for name, check in everything(place, names or rule_names()):
+    open_tasks = [name for name, kind in TASKS.items() if kind.level < SEALED_LEVEL]
+    for name, check in everything(place, names or rule_names(), tasks or open_tasks):
         began = time.perf_counter()
         try:
             with np.errstate(all="ignore"):
@@ -209,4 +221,5 @@ def run_all(place: Place, names: Sequence[str] | None = None) -> dict[str, str]:
             text = f"FAILED {type(error).__name__}: {str(error)[:300]}"
             traceback.print_exc(limit=4, file=sys.stderr)
         said[name] = f"{text}, {time.perf_counter() - began:.1f} s"
+        print(f"  {name}: {said[name]}", flush=True)
     return said
