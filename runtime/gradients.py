@@ -16,8 +16,9 @@ from torch.func import grad_and_value, vmap
 from .task import Batch, Params, Stacked, Task
 
 Map: TypeAlias = Callable[[Callable[[slice], Tensor], Iterable[slice]], Iterable[Tensor]]
-"""What works chunks off: the built-in ``map``, or that of a pool of threads."""
+"""What works chunks off: the built-in ``map``, that of a pool of threads, or `Streams`."""
 
+CPU = torch.device("cpu")
 FEWEST = 2
 """Replicas in a call: of a single one torch makes vectors of matrices, and rounds otherwise."""
 
@@ -45,7 +46,7 @@ class Gradients:
         chunk: Replicas differentiated in one call, at least `FEWEST`.
         validation_chunk: The same where only losses are computed, on the validation set.
         work: What works the chunks off.
-        threads: With how many threads.
+        threads: With how many threads at the same time.
         whole: Whether the last chunk is filled up: kernels of GPUs round by how many replicas are in a call.
     """
 
@@ -127,9 +128,39 @@ def unflatten(w: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> Params:
     return {name: part.view(len(w), *shape) for (name, shape), part in parts}
 
 
+class Streams:
+    """Works chunks off side by side on a GPU; in a captured step they become branches of its graph.
+
+    Kernels of one chunk are small and wait for one another, so that alone they leave most of a GPU idle.
+
+    Args:
+        device: The GPU.
+        count: How many chunks there are side by side at the most.
+    """
+
+    def __init__(self, device: torch.device, count: int) -> None:
+        self.device = device
+        self.streams = [torch.cuda.Stream(device) for _ in range(count)]
+
+    def __call__(self, function: Callable[[slice], Tensor], chunks: Iterable[slice]) -> list[Tensor]:
+        """What the function gives for each chunk; the current stream goes on when all of them are done."""
+        given, main = [*chunks], torch.cuda.current_stream(self.device)
+        if len(given) == 1:
+            return [function(given[0])]
+        used, results = self.streams[: len(given)], list[Tensor]()
+        for stream in used:
+            stream.wait_stream(main)
+        for i, chunk in enumerate(given):
+            with torch.cuda.stream(used[i % len(used)]):
+                results.append(function(chunk))
+        for stream in used:
+            main.wait_stream(stream)
+        return results
+
+
 @contextmanager
-def working(threads: int) -> Generator[Map]:
-    """What works chunks off on so many threads of the CPU.
+def working(threads: int, device: torch.device = CPU) -> Generator[Map]:
+    """What works chunks off on so many threads of the CPU, or streams of a GPU.
 
     Within a chunk torch has one thread: its operations are small, and threads that share one wait for each other, which
     on a machine with other work costs more than it brings. Chunks wait for nobody.
@@ -139,6 +170,8 @@ def working(threads: int) -> Generator[Map]:
     try:
         if threads == 1:
             yield map
+        elif device.type == "cuda":
+            yield Streams(device, threads)
         else:
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 yield pool.map

@@ -30,8 +30,11 @@ CHUNK = 96
 CHUNK_BYTES = 64 << 20
 """What their activations take at the most, as long as `FEWEST` fit: what leaves the cache gains nothing either."""
 
-DEVICE_CHUNK, DEVICE_CHUNK_BYTES = 512, 4 << 30
+DEVICE_CHUNK, DEVICE_CHUNK_BYTES = 128, 512 << 20
 """The same on GPUs, where calls are filled up to whole chunks: their size does not depend on what is trained."""
+
+STREAMS = 16
+"""Chunks that a GPU works off side by side."""
 
 SLACK = 1.25
 """What kernels allocate for themselves is not seen; it stays within this factor."""
@@ -65,7 +68,7 @@ def plan_memory(
         total: How many replicas there are.
         batch_size: Examples per update.
         limit: In bytes; by default half of what is available on the task's device.
-        threads: Chunks that are worked off at the same time.
+        threads: Chunks that are worked off at the same time, on the CPU or on a GPU's streams.
 
     Raises:
         UserError: Not even `FEWEST` replicas fit.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from evoptim.dsl import Rule, UserError
 
 from .gradients import Gradients, working
-from .memory import plan_memory
+from .memory import STREAMS, plan_memory
 from .schedules import get_schedule
 from .task import Task
 from .tasks import get_task
@@ -179,12 +179,13 @@ class _Population:
     def train(self, memory: int | None) -> PopulationResult:
         """Train all of them within so many bytes."""
         regime, whole = self.regime, _Part(range(len(self.rules)), range(len(self.trials)))
-        on_cpu = regime.task.device.type == "cpu"
-        threads = regime.threads if on_cpu else 1
+        device = regime.task.device
+        on_cpu = device.type == "cpu"
+        threads = regime.threads if on_cpu else STREAMS if device.type == "cuda" else 1
         plan = plan_memory(regime.task, self.rules, len(whole), regime.batch_size, limit=memory, threads=threads)
         start, batches = Start(regime), 0
         pending = deque(whole.split(plan.replicas))
-        with working(threads) as work:
+        with working(threads, device) as work:
             gradients = Gradients(regime.task, plan.chunk, plan.validation_chunk, work, threads, whole=not on_cpu)
             while pending:
                 part = pending.popleft()

@@ -1,12 +1,10 @@
 """The tasks' data and random rules in one file, for a machine that lacks the packages they come with.
 
-python carried.py                    # here: writes data.npz, which travels with this folder
-python carried.py SCRIPT [ARGS ...]  # there: runs a script with the data of that file
+``python carried.py`` writes it, ``data.npz`` beside this file, on a machine that has them; there, `use` reads it.
 """
 
 from __future__ import annotations
 
-import runpy
 import sys
 from functools import partial
 from pathlib import Path
@@ -66,10 +64,4 @@ def random_rules(count: int, file: Path = DATA) -> list[Rule]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        prepare()
-    else:
-        use()
-        del sys.argv[0]
-        sys.path.insert(0, str(Path(sys.argv[0]).parent))
-        runpy.run_path(sys.argv[0], run_name="__main__")
+    prepare()

@@ -26,7 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cache, partial
 from importlib.metadata import version
@@ -42,7 +42,7 @@ from collecting import collect
 from evoptim.codegen import plan
 from evoptim.dsl import Rule, load, parse
 from evoptim.runtime import Task, get_task, machines, memory, train_population
-from evoptim.runtime.gradients import Gradients, flatten
+from evoptim.runtime.gradients import Gradients, Streams, flatten
 from evoptim.runtime.interpreter import DeviceInterpreter, Member
 from evoptim.runtime.interpreter.cuda import EACH, THREADS, CudaKernel
 from evoptim.runtime.interpreter.device import Kernel
@@ -68,18 +68,22 @@ class Sizes:
     large: tuple[int, ...] = (1024, 9766)
     replicas: tuple[int, ...] = (1, 4)
     blocks: tuple[tuple[int, int], ...] = ((64, 4), (128, 4), (128, 8), (256, 2), (256, 4), (512, 2))
-    chunks: tuple[int, ...] = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
-    most_bytes: int = 16 << 30
-    tasks: tuple[str, ...] = (
-        *("digits_mlp", "mnist_mlp", "bytes_lm", "digits_conv", "digits_vit", "mnist1d_gru", "ngram_embedding"),
-        *("mnist_conv", "mnist_autoencoder", "bytes_gru", "bytes_lm_medium"),
+    chunks: tuple[int, ...] = (32, 64, 128, 256, 512)
+    streams: tuple[int, ...] = (1, 4, 8, 16)
+    tasks: Mapping[str, int] = field(
+        default_factory=lambda: {
+            "digits_mlp": 4096,
+            **dict.fromkeys(("mnist_mlp", "bytes_lm", "digits_conv", "ngram_embedding", "mnist_autoencoder"), 1024),
+            **dict.fromkeys(("digits_vit", "mnist1d_gru", "mnist_conv"), 512),
+            **dict.fromkeys(("bytes_gru", "bytes_lm_medium"), 128),
+        }
     )
     checked: tuple[Sequence[str], Sequence[str]] | None = None
     """Rules and tasks; None stands for all."""
 
 
 DRY = Sizes(
-    *(2, 2, 2, 4, 16, 1, 1, (9, 31), (2,), ((8, 4), (4, 2)), (4, 8), 1 << 24, ("digits_mlp", "graph_atlas")),
+    *(2, 2, 2, 4, 16, 1, 1, (9, 31), (2,), ((8, 4), (4, 2)), (4, 8), (1, 2), {"digits_mlp": 8, "graph_atlas": 4}),
     checked=(("adamw", "lamb", "adafactor", "prodigy"), ("digits_mlp", "graph_atlas")),
 )
 
@@ -165,30 +169,40 @@ def population(place: checks.Place, sizes: Sizes, rivals: Mapping[str, float]) -
     }
 
 
-class Parts:
-    """The parts of a step of the population, over the same memory."""
+class Passes:
+    """Forward and backward passes of so many replicas of a task, and the batches that they gather."""
 
-    def __init__(self, place: checks.Place, sizes: Sizes, kernel: Kernel) -> None:
-        self.task = place.task("digits_mlp", torch.float32)
-        rules, trials = programs(sizes.programs), sizes.rates * sizes.seeds
-        layout, settings = tuple(self.task.shapes.values()), [{"lr": 1e-3}] * trials
-        members = [Member(checks.code_of(r), layout, settings, 1000, constant) for r in rules]
-        places = np.split(np.arange(len(rules) * trials), len(rules))
-        self.interpreter = DeviceInterpreter(members, places, torch.float32, kernel, place.device)
-        self.seed_of = torch.arange(len(rules) * trials, device=place.device) % sizes.seeds
+    def __init__(self, place: checks.Place, name: str, replicas: int, sizes: Sizes) -> None:
+        self.task, self.device = place.task(name, torch.float32), place.device
+        self.seed_of = torch.arange(replicas, device=place.device) % sizes.seeds
         self.w = torch.stack([flatten(self.task.init(s)) for s in range(sizes.seeds)])[self.seed_of].contiguous()
         self.g = torch.full_like(self.w, 1e-3)
-        self.order = torch.stack([self.task.order(s, 1, sizes.batch)[0] for s in range(sizes.seeds)])
+        self.order = torch.stack([self.task.order(s, 1, self.task.batch_size)[0] for s in range(sizes.seeds)])
+
+    def step(self, chunk: int, streams: int) -> Step:
+        """All of them, so many replicas a call and so many calls side by side."""
+        work = Streams(self.device, streams) if self.device.type == "cuda" and streams > 1 else map
+        gradients = Gradients(self.task, chunk, chunk, work, whole=True)
+        return lambda: gradients(self.w, self.task.batch(self.order), self.seed_of, self.g)
+
+
+class Update:
+    """The update of the population."""
+
+    def __init__(self, place: checks.Place, sizes: Sizes, kernel: Kernel) -> None:
+        rules, trials = programs(sizes.programs), sizes.rates * sizes.seeds
+        replicas = len(rules) * trials
+        passes = Passes(place, "digits_mlp", replicas, sizes)
+        layout, settings = tuple(passes.task.shapes.values()), [{"lr": 1e-3}] * trials
+        members = [Member(checks.code_of(r), layout, settings, 1000, constant) for r in rules]
+        places = np.split(np.arange(replicas), len(rules))
+        self.w, self.g = passes.w, passes.g
+        self.interpreter = DeviceInterpreter(members, places, torch.float32, kernel, place.device)
         self.interpreter.step(self.w, self.g, 1)
 
-    def update(self) -> None:
+    def step(self) -> None:
         """The interpreter's launches."""
         self.interpreter.launch(self.w, self.g)
-
-    def differentiated(self, chunk: int) -> Step:
-        """Forward and backward passes, and the batches that they gather."""
-        gradients = Gradients(self.task, chunk, chunk, whole=True)
-        return lambda: gradients(self.w, self.task.batch(self.order), self.seed_of, self.g)
 
 
 def graphed(step: Step, place: checks.Place, calls: int = 1) -> Step:
@@ -205,19 +219,18 @@ def graphed(step: Step, place: checks.Place, calls: int = 1) -> Step:
 
 def shares(place: checks.Place, sizes: Sizes, seconds_a_step: float) -> dict[str, Any]:
     """Milliseconds of the parts of a step, each replayed by itself, and their shares of a whole one."""
-    parts = Parts(place, sizes, place.kernel(torch.float32))
-    calls = 10
-    update = timed(graphed(parts.update, place, calls), place, sizes.rounds) / calls
-    chunk = min(memory.DEVICE_CHUNK, len(parts.w))
-    passes = timed(graphed(parts.differentiated(chunk), place), place, sizes.rounds)
-    moved = sum(_bytes(rule) for rule in programs(sizes.programs)) / sizes.programs * parts.w.numel()
+    updating, calls = Update(place, sizes, place.kernel(torch.float32)), 10
+    update = timed(graphed(updating.step, place, calls), place, sizes.rounds) / calls
+    together = Passes(place, "digits_mlp", len(updating.w), sizes).step(memory.DEVICE_CHUNK, memory.STREAMS)
+    passes = timed(graphed(together, place), place, sizes.rounds)
+    moved = sum(_bytes(rule) for rule in programs(sizes.programs)) / sizes.programs * updating.w.numel()
     return {
         "step_milliseconds": round(1e3 * seconds_a_step, 4),
         "update_milliseconds": round(1e3 * update, 4),
         "passes_milliseconds": round(1e3 * passes, 4),
         "update_share": round(update / seconds_a_step, 4),
         "passes_share": round(passes / seconds_a_step, 4),
-        "launches_of_the_update": parts.interpreter.launches,
+        "launches_of_the_update": updating.interpreter.launches,
         "update_bytes_per_second": round(moved / update),
     }
 
@@ -260,27 +273,22 @@ def blocks(place: checks.Place, sizes: Sizes, make: Callable[[int, int], Kernel]
         began = time.perf_counter()
         kernel = make(threads, each)
         built = time.perf_counter() - began
-        parts = Parts(place, sizes, kernel)
-        found = timed(graphed(parts.update, place), place, sizes.rounds)
+        found = timed(graphed(Update(place, sizes, kernel).step, place), place, sizes.rounds)
         big = large(place, sizes, kernel, "adamw", sizes.replicas[-1])
         row = {"threads": threads, "each": each, "population_milliseconds": round(1e3 * found, 4)}
         out.append({**row, "large_milliseconds": big["milliseconds"], "seconds_to_build": round(built, 1)})
     return out
 
 
-def passes(place: checks.Place, sizes: Sizes, name: str) -> dict[str, Any]:
-    """Microseconds a replica and step of a task's forward and backward passes, by how many replicas a call has."""
-    task, seeds = place.task(name, torch.float32), range(sizes.seeds)
-    drawn = torch.stack([task.order(s, 1, task.batch_size)[0] for s in seeds])
+def passes(place: checks.Place, sizes: Sizes, name: str, replicas: int) -> dict[str, float]:
+    """Microseconds a replica of a task's forward and backward passes, by replicas a call x calls side by side."""
     found: dict[str, float] = {}
+    made = Passes(place, name, replicas, sizes)
     for chunk in sizes.chunks:
-        if chunk * memory.activation_bytes(task, task.batch_size)[0] > sizes.most_bytes:
-            break
-        seed_of = torch.arange(chunk, device=place.device) % sizes.seeds
-        w = torch.stack([flatten(task.init(s)) for s in seeds])[seed_of].contiguous()
-        gradients, g = Gradients(task, chunk, chunk, whole=True), torch.empty_like(w)
-        step = graphed(lambda: gradients(w, task.batch(drawn), seed_of, g), place)  # noqa: B023 (called before the next)
-        found[str(chunk)] = round(1e6 * timed(step, place, sizes.rounds) / chunk, 3)
+        for streams in sizes.streams:
+            if chunk * streams <= replicas or streams == 1:
+                step = graphed(made.step(chunk, streams), place)
+                found[f"{chunk} x {streams}"] = round(1e6 * timed(step, place, sizes.rounds) / replicas, 3)
     return found
 
 
@@ -297,8 +305,8 @@ def parts(place: checks.Place, sizes: Sizes, make: Callable[[int, int], Kernel])
     large_ones = [(n, r) for n in ("adamw", "lamb", "adafactor") for r in sizes.replicas]
     yield "large", lambda: [large(place, sizes, kernel, n, r) for n, r in large_ones]
     yield "blocks", lambda: blocks(place, sizes, make)
-    for name in sizes.tasks:
-        yield f"passes_microseconds {name}", partial(passes, place, sizes, name)
+    for name, replicas in sizes.tasks.items():
+        yield f"passes_microseconds {name}", partial(passes, place, sizes, name, replicas)
 
 
 def on_gpu() -> tuple[checks.Place, Callable[[int, int], Kernel]]:

@@ -23,6 +23,7 @@ from evoptim.runtime.bytecode import Bytecode, compile_bytecode
 from evoptim.runtime.interpreter import DeviceInterpreter, Member
 from evoptim.runtime.interpreter.device import Kernel
 from evoptim.runtime.schedules import constant
+from evoptim.runtime.steps import ReplayedSteps
 from evoptim.runtime.tasks import SEALED_LEVEL
 
 SHAPES: tuple[tuple[int, ...], ...] = ((), (3,), (40, 50), (2, 13, 40), (9, 31), (900,))
@@ -169,25 +170,33 @@ def check_graph(place: Place, steps: int = 30) -> None:
     assert (replayed.status[1] == "diverged").all()
 
 
-def check_captured(place: Place) -> None:
-    """Nothing waits for the device between checks, and steps are captured."""
+def check_captured(place: Place, steps: int = 300) -> None:
+    """One replay a step, and nothing waits for the device between checks, not where new host scalars are needed."""
     if place.device.type != "cuda":
         return
-    captured: list[Any] = []
-    original = replay.Replay._captured
+    graphs: set[int] = set()
+    replayed = 0
+    take = ReplayedSteps.take
 
-    def counted(self: replay.Replay, function: Callable[[], None]) -> Any:
-        graph = original(self, function)
-        captured.append(graph)
-        return graph
+    def watched(self: ReplayedSteps, k: int) -> None:
+        nonlocal replayed
+        if self.replay.graph is None:
+            return take(self, k)
+        graphs.add(id(self.replay.graph))
+        replayed += 1
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            take(self, k)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
-    replay.Replay._captured = counted
+    ReplayedSteps.take = watched
     try:
-        train_population([load("adamw")], place.task("digits_mlp", torch.float32), SETTINGS, [0, 1], 12)
+        train_population([load("adamw"), load("lamb")], place.task("digits_mlp", torch.float32), SETTINGS, [0], steps)
     finally:
-        replay.Replay._captured = original
-    assert captured
-    assert None not in captured
+        ReplayedSteps.take = take
+    assert len(graphs) == 1
+    assert replayed == steps - replay.WARM - 1
 
 
 def everything(place: Place, names: Sequence[str], tasks: Sequence[str]) -> Iterator[tuple[str, Callable[[], Any]]]:

@@ -9,7 +9,7 @@ True
 """
 
 from .envelope import Envelope
-from .measuring import HORIZONS, calibrate
+from .measuring import HORIZONS, Job, calibrate, timed_tuning
 from .record import Calibration, Provenance, load_calibration
 from .scoring import Speedup, speedup
 from .tuning import BASELINES, Baseline, Tuned, tune
@@ -20,11 +20,13 @@ __all__ = [
     "Baseline",
     "Calibration",
     "Envelope",
+    "Job",
     "Provenance",
     "Speedup",
     "Tuned",
     "calibrate",
     "load_calibration",
     "speedup",
+    "timed_tuning",
     "tune",
 ]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from evoptim.dsl import UserError
 
@@ -33,7 +34,7 @@ class Provenance:
         date: Day it was finished, UTC.
         command: What was typed.
         versions: Of Python and of the packages that its numbers hang on.
-        machine: Processor architecture and operating system.
+        machine: Processor architecture and operating system, and the GPU where one was trained on.
         seconds: Time it took.
         schedule: Learning-rate schedule of every training.
         tuning_seeds: Seeds that settings were chosen on.
@@ -52,14 +53,14 @@ class Provenance:
     decay_rounds: int = 0
 
     @classmethod
-    def here(cls, command: str, seconds: float, decay_rounds: int = DECAY_ROUNDS) -> Provenance:
-        """Of a measurement that ends now."""
+    def here(cls, task: Task, command: str, seconds: float, decay_rounds: int = DECAY_ROUNDS) -> Provenance:
+        """Of a measurement that ends now, on the task's device."""
         versions = {"python": platform.python_version()} | {n: version(n) for n in ("evoptim", "torch", "numpy")}
         return cls(
             date=datetime.now(UTC).date().isoformat(),
             command=command,
             versions=versions,
-            machine=f"{platform.machine()} {platform.system()}",
+            machine=f"{platform.machine()} {platform.system()}{_gpu(task.device)}",
             seconds=seconds,
             schedule="linear",
             tuning_seeds=TUNING_SEEDS,
@@ -155,6 +156,10 @@ def _parse(content: Mapping[str, Any]) -> Calibration:
     results = tuple(Tuned(**{k: _tuple(v) for k, v in row.items()}) for row in content["results"])
     provenance = Provenance(**{k: _tuple(v) for k, v in content["provenance"].items()})
     return Calibration(**{**content, "results": results, "provenance": provenance})
+
+
+def _gpu(device: torch.device) -> str:
+    return f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
 
 
 def _tuple(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -86,8 +86,8 @@ class Member:
             for row, k in distinct.items():
                 for (node, shape), place in self.tables.numbers.items():
                     out[:, k, place : place + 1] = evaluated(node, self._environment(row, shape, steps, known))
-        chosen = torch.tensor([distinct[row] for row in rows], device=device)
-        self.numbers = torch.from_numpy(out).to(device).index_select(1, chosen)
+        chosen = np.array([distinct[row] for row in rows])
+        self.numbers = _sent(out, device).index_select(1, _sent(chosen, device))
 
     def _environment(self, row: bytes, shape: Shape, steps: range, known: Known) -> Environment:
         """What is known of the steps for one setting, given as its bytes."""
@@ -164,6 +164,12 @@ class Standing:
             if member.state is None:
                 at = places.to(w.device)
                 member.start(w[at], g[at])
+
+
+def _sent(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array on a device; nothing waits for it to arrive."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def checked(w: Tensor, g: Tensor, dtype: torch.dtype) -> None:

@@ -41,7 +41,7 @@ def test_the_whole_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert result["shares"]["launches_of_the_update"] == 1
     assert len(result["large"]) == 3
     assert len(result["blocks"]) == len(sizes.blocks)
-    assert set(result["passes_microseconds graph_atlas"]) == {"4", "8"}
+    assert set(result["passes_microseconds digits_mlp"]) == {"4 x 1", "4 x 2", "8 x 1"}
 
 
 def test_parts_that_fail_say_so_and_the_others_run_on(tmp_path: Path) -> None:

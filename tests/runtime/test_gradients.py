@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch.func import grad_and_value, vmap
 
 from evoptim.dsl import UserError
 from evoptim.runtime import TASKS, Task, get_task
-from evoptim.runtime.gradients import Gradients, flatten, unflatten, working
+from evoptim.runtime.gradients import Gradients, Streams, flatten, unflatten, working
 from evoptim.runtime.perceptron import stacked_perceptron
 from evoptim.runtime.tasks.kinds import Classification
 from evoptim.runtime.variants import VARIANTS
@@ -118,6 +119,38 @@ def test_threads_change_nothing(name: str) -> None:
             results.append([losses, out, gradients.validate(w, task.validation())])
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
     assert torch.get_num_threads() == before
+
+
+def test_streams_fork_from_the_current_one_and_join_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+    names = iter("abc")
+
+    class Stream:
+        def __init__(self, device: torch.device) -> None:
+            self.name = next(names)
+
+        def wait_stream(self, other: Stream) -> None:
+            log.append(f"{self.name} waits for {other.name}")
+
+    @contextmanager
+    def on(stream: Stream) -> Iterator[None]:
+        log.append(f"on {stream.name}")
+        yield
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    streams = Streams(torch.device("cuda"), 2)
+    main = Stream(torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: main)
+
+    def work(rows: slice) -> Tensor:
+        return torch.tensor(rows.start)
+
+    assert list(map(int, streams(work, [slice(i, i + 1) for i in range(3)]))) == [0, 1, 2]
+    assert log == ["a waits for c", "b waits for c", "on a", "on b", "on a", "c waits for a", "c waits for b"]
+    log.clear()
+    assert list(map(int, streams(work, [slice(5, 6)]))) == [5]
+    assert not log
 
 
 def head(outputs: Tensor, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ...task import Drawn, uniform_
+
+
+class _Patches(torch.autograd.Function):
+    """Windows around the pixels of images ``[batch, channels, height, width]`` with zeros around them.
+
+    ``[batch, height * width, channels * kernel * kernel]``, the numbers of ``torch.nn.functional.unfold``: that takes a
+    launch for every image on GPUs, and the gradient of ``Tensor.unfold`` one for every replica.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, kernel: int) -> Tensor:
+        batch, channels, height, width = x.shape
+        around = functional.pad(x, (kernel // 2,) * 4)
+        windows = around.unfold(2, kernel, 1).unfold(3, kernel, 1).permute(0, 2, 3, 1, 4, 5)
+        return windows.reshape(batch, height * width, channels * kernel * kernel)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
+        x, ctx.kernel = inputs
+        ctx.size = tuple(x.shape[2:])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        columns = gradients[0].transpose(1, 2)
+        return functional.fold(columns, ctx.size, ctx.kernel, padding=ctx.kernel // 2), None
 
 
 class Convolution(Drawn):
@@ -31,8 +60,7 @@ class Convolution(Drawn):
     def forward(self, x: Tensor) -> Tensor:
         """From ``[batch, inputs, height, width]`` to ``[batch, outputs, height, width]``."""
         batch, _, height, width = x.shape
-        columns = functional.unfold(x, self.kernel, padding=self.kernel // 2)
-        rows = columns.transpose(1, 2).reshape(batch * height * width, -1)
+        rows: Tensor = _Patches.apply(x, self.kernel).flatten(0, 1)
         out = rows @ self.weight.T + self.bias
         return out.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
