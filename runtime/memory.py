@@ -30,7 +30,7 @@ CHUNK = 96
 CHUNK_BYTES = 64 << 20
 """What their activations take at the most, as long as `FEWEST` fit: what leaves the cache gains nothing either."""
 
-DEVICE_CHUNK, DEVICE_CHUNK_BYTES = 128, 512 << 20
+DEVICE_CHUNK, DEVICE_CHUNK_BYTES = 128, 1 << 30
 """The same on GPUs, where calls are filled up to whole chunks: their size does not depend on what is trained."""
 
 STREAMS = 16

@@ -113,8 +113,12 @@ def line(row: Tuned) -> str:
 
 
 def command() -> str:
-    """What was typed, without the machine's paths."""
-    return shlex.join(["python", "experiments/calibration/calibrate.py", *sys.argv[1:]])
+    """What was typed, without the machine's paths and the folder that was written to."""
+    typed = sys.argv[1:]
+    if "--into" in typed:
+        at = typed.index("--into")
+        del typed[at : at + 2]
+    return shlex.join(["python", "experiments/calibration/calibrate.py", *typed])
 
 
 if __name__ == "__main__":

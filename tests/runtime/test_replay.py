@@ -119,8 +119,8 @@ def test_gradients_of_chunks_that_are_filled_up() -> None:
 def test_chunks_on_devices_do_not_depend_on_how_many_are_trained() -> None:
     sizes = {memory._device_chunk(100_000, total, 1 << 40) for total in (2, 100, 100_000)}
     assert sizes == {memory.DEVICE_CHUNK}
-    assert memory._device_chunk(1 << 27, 100, 1 << 40) == 4
-    assert memory._device_chunk(3 << 26, 100, 1 << 40) == 2
+    assert memory._device_chunk(1 << 28, 100, 1 << 40) == 4
+    assert memory._device_chunk(3 << 27, 100, 1 << 40) == 2
     assert memory._device_chunk(1 << 40, 100, 1 << 40) == 2
 
 
