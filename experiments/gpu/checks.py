@@ -21,8 +21,12 @@ from evoptim.dsl import Kind, Reference, Rule, live_statements, load, parse, rul
 
 SHAPES: tuple[tuple[int, ...], ...] = ((), (3,), (40, 50), (2, 130, 40), (9000,), (300, 700))
 SEEDS = ("lion", "adamw", "adan", "adax", "adafactor")
-ALLOWED = {torch.float64: 1e-9, torch.float32: 2e-3, torch.bfloat16: 6e-2}
-"""Largest difference from the float64 reference after the steps, relative to the largest entry of a tensor."""
+ALLOWED = {torch.float64: 1e-9, torch.float32: 5e-5, torch.bfloat16: 5e-3}
+"""Largest difference from the float64 reference after the steps, relative to the largest entry of a tensor.
+
+Parameters or a state may be twice as far off as in eager torch in the same type on the CPU, if that is more: rules with
+signs or with differences of near values amplify rounding (`focus`, `ano` and `ldog` lose 0.4 to 1 % in float32).
+"""
 
 
 def fits(rule: Rule) -> bool:
@@ -60,20 +64,30 @@ def off(found: torch.Tensor, expected: Any) -> float:
     return float(np.abs(got - expected)[finite].max(initial=0.0) / scale)
 
 
+def differences(rule: Rule, reference: Reference, optimizer: Any, params: Sequence[Any]) -> dict[str, float]:
+    """The largest difference from the reference of parameters, as ``w``, and of each state."""
+    found = {"w": max(off(p, e) for p, e in zip(params, reference.params, strict=True))}
+    for buffer in (b for b in rule.buffers if b.kind != Kind.GLOBAL):
+        name, values = buffer.name, zip(params, reference.state[buffer.name], strict=True)
+        found[name] = max(
+            (off(optimizer.state[p][name], v) for p, v in values if name in optimizer.state[p]), default=0
+        )
+    return found
+
+
 def check_agreement(rule: Rule, device: str, dtype: torch.dtype, steps: int = 4) -> float:
     """A rule on the device against the float64 reference; returns the largest difference of a parameter or state."""
     data = draw(steps)
     reference = Reference(rule, data[0])
     for step in data[1]:
         reference.step(step)
-    optimizer, params = train(rule, device, dtype, data)
-    worst = max(off(p, e) for p, e in zip(params, reference.params, strict=True))
-    for buffer in (b for b in rule.buffers if b.kind != Kind.GLOBAL):
-        for p, value in zip(params, reference.state[buffer.name], strict=True):
-            if buffer.name in optimizer.state[p]:
-                worst = max(worst, off(optimizer.state[p][buffer.name], value))
-    assert worst <= ALLOWED[dtype], f"{rule.name} in {dtype}: off by {worst:.2e}"
-    return worst
+    found = differences(rule, reference, *train(rule, device, dtype, data))
+    if max(found.values()) > ALLOWED[dtype]:
+        eager = differences(rule, reference, *train(rule, "cpu", dtype, data, target="torch"))
+        for name, difference in found.items():
+            within = difference <= max(ALLOWED[dtype], 2 * eager[name])
+            assert within, f"{rule.name} in {dtype}: {name} is off by {difference:.2e}, in torch by {eager[name]:.2e}"
+    return max(found.values())
 
 
 def check_kernels_run(device: str) -> None:
@@ -100,7 +114,8 @@ def check_no_waiting(device: str) -> None:
     """A step with new gradients, a new lr, GradScaler's tensors and a lr on the device never waits for it."""
     data = draw(2)
     lr = torch.tensor(1e-3, device=device)
-    for options in ({"lr": 1e-3}, {"lr": lr}):
+    choices: list[dict[str, Any]] = [{"lr": 1e-3}, {"lr": lr}]
+    for options in choices:
         optimizer, params = train(load("adamw"), device, torch.float32, data, **options)
         kept = [torch.randn_like(p) for p in params]
         torch.cuda.synchronize()

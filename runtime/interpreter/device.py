@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import enum
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..bytecode import Domain, Section
 from . import structures as c
 from .packing import packed_members, packed_programs
 from .replicas import BLOCK, Member, Standing, checked
@@ -26,11 +30,41 @@ LARGEST = 2**31
 MOST_VALUES = 1024
 """Of a rule, so that its operands take no more than a third of the shared memory."""
 
-EVERY, BEFORE = -1, -2
-"""Instead of a stage: all of them, and what comes before the first one."""
-
 _BLOCKS = 8
 """Blocks for each of a GPU's processors that several blocks a replica are to make, where replicas are few."""
+
+_TURNS = 8
+"""Numbers for each of its threads that one block deals with while others wait: with more of them, all are launched."""
+
+
+class Job(enum.IntEnum):
+    """What a stage does, one after the other. Blocks that share a replica deal one of these out among them."""
+
+    SMALL = 0
+    """What has one value or few, and rows and columns that are reduced: for one block."""
+    LINES = 1
+    """Other rows and columns."""
+    ENTRIES = 2
+    RESULTS = 3
+    """What all of these have reduced."""
+    TOTALS = 4
+    """What is reduced over all parameters: for one block."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Launch:
+    """A run of jobs, counted on from stage to stage: from the first, which the blocks deal out, to before the last.
+
+    The last block to be done with the first job does the others.
+    """
+
+    first: int
+    end: int
+
+    @property
+    def jobs(self) -> int:
+        """As the kernel takes it."""
+        return self.first | self.end << 16
 
 
 class Kernel(Protocol):
@@ -43,7 +77,7 @@ class Kernel(Protocol):
     processors: int
     """How many the device has."""
 
-    def launch(self, call: c.Call, stage: int, blocks: int, shared: int) -> None:
+    def launch(self, call: c.Call, jobs: int, blocks: int, shared: int, /) -> None:
         """Run on the current stream, in so many blocks with so many bytes of shared memory each."""
         ...
 
@@ -61,7 +95,7 @@ class _Arrangement:
     memory: tuple[Tensor, ...]
     numbers: tuple[Tensor, ...]
     call: c.Call
-    stages: tuple[int, ...]
+    launches: tuple[Launch, ...]
     blocks: int
     shared: int
 
@@ -82,7 +116,7 @@ class _Sizes:
 
 
 class DeviceInterpreter:
-    """Many rules, each over its replicas, with one launch a step, or one a stage where replicas are few and large.
+    """Many rules, each over its replicas, with one launch a step, or some where replicas are few and large.
 
     The device counts the steps, so that a captured step can be replayed: `clock` is how many have been taken. Whoever
     replays steps advances it, and calls `prepare` before each of them.
@@ -111,7 +145,7 @@ class DeviceInterpreter:
     @property
     def launches(self) -> int:
         """How many launches a step takes."""
-        return len(self._stages())
+        return len(self._launches())
 
     def keep(self, indices: Sequence[NDArray[np.int64]], places: Sequence[NDArray[np.int64]]) -> None:
         """Go on with these replicas of each rule, which stand in these rows from now on."""
@@ -141,8 +175,8 @@ class DeviceInterpreter:
             self.arrangement = self._arranged()
         a = self.arrangement
         a.call.w, a.call.g = w.data_ptr(), g.data_ptr()
-        for stage in a.stages:
-            self.kernel.launch(a.call, stage, a.blocks, a.shared)
+        for launch in a.launches:
+            self.kernel.launch(a.call, launch.jobs, a.blocks, a.shared)
         torch.autograd.graph.increment_version([w])
 
     def _parts(self) -> int:
@@ -151,10 +185,14 @@ class DeviceInterpreter:
         wanted = _BLOCKS * self.kernel.processors // max(1, len(self.standing))
         return max(1, min(wanted, max(present, default=1)))
 
-    def _stages(self) -> tuple[int, ...]:
+    def _launches(self) -> tuple[Launch, ...]:
+        """One for all jobs, or one for each that is enough for several blocks."""
+        members = self.standing.members
+        end = len(Job) * max(m.tables.stages for m in members)
         if self._parts() == 1:
-            return (EVERY,)
-        return (BEFORE, *range(max(m.tables.stages for m in self.standing.members)))
+            return (Launch(0, end),)
+        starts = sorted({job for m in members for job in _dealt(m.tables, self.kernel.threads)})
+        return tuple(itertools.starmap(Launch, itertools.pairwise([*starts, end])))
 
     def _copy_numbers(self, to: Sequence[Tensor]) -> None:
         for buffer, member in zip(to, self.standing.members, strict=True):
@@ -187,7 +225,7 @@ class DeviceInterpreter:
             unit=members[0].tables.unit,
             parts=parts,
         )
-        return _Arrangement(tuple(memory.values()), numbers, call, self._stages(), replicas * parts, sizes.shared)
+        return _Arrangement(tuple(memory.values()), numbers, call, self._launches(), replicas * parts, sizes.shared)
 
     def _sizes(self) -> _Sizes:
         """What the largest of the rules needs."""
@@ -212,6 +250,31 @@ class DeviceInterpreter:
 
     def _on_device(self, column: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(column).to(self.device)
+
+
+def _dealt(tables: Tables, threads: int) -> Iterator[int]:
+    """The jobs of a rule that blocks deal out: all entries, what comes before them, and lines and results if long."""
+    lines, results = Counter[int](), Counter[int]()
+    for extent, parameter in zip(tables.extents, tables.parameters, strict=True):
+        for k, stage in enumerate(parameter.code.code.stages):
+            for section in stage:
+                job = _job(section)
+                if job is Job.ENTRIES or k == 0:
+                    yield len(Job) * k + job
+                elif job is Job.LINES:
+                    lines[k] += extent.lengths[section.domain]
+                for r in section.reductions:
+                    if r.to.domain is not Domain.SCALAR:
+                        results[k] += extent.found(section.domain, r.to.domain, tables.unit)
+    for job, counts in ((Job.LINES, lines), (Job.RESULTS, results)):
+        yield from (len(Job) * k + job for k, n in counts.items() if n > _TURNS * threads)
+
+
+def _job(section: Section) -> Job:
+    """Which job a section is part of, as interpreter.cu has it."""
+    if section.domain is Domain.TENSOR:
+        return Job.ENTRIES
+    return Job.LINES if section.domain >= Domain.ROW and not section.reductions else Job.SMALL
 
 
 def _row(member: Member, numbers: Tensor) -> c.Member:

@@ -6,12 +6,18 @@
 // those that do not fit there in memory of the block's own. What stands at the line `operations` is printed from the op
 // table.
 //
-// Where replicas are few and large, several blocks share one: each takes some of the units, and the last to be done
-// puts together what they have reduced, in the order of the units, whoever had them. So results depend neither on how
-// many blocks there are nor on what else runs in the same call.
+// Where replicas are few and large, several blocks share one. A launch is a run of jobs: the blocks deal the first of
+// them out, and the last block to be done with it does the others. What units have reduced is put together in their
+// order, whoever had them. So results depend neither on how many blocks there are nor on what else runs in the same
+// call.
 
 constexpr int64_t DEVICE_TILE = THREADS * EACH;
-constexpr int32_t EVERY = -1, BEFORE = -2;  // instead of a stage: all of them, and what comes before the first one
+constexpr int64_t DEPTH = THREADS < 16 ? THREADS / 2 : 8;  // units whose results are put together at a time
+constexpr int64_t AHEAD = 4;                               // times as many are asked for in advance
+
+// Jobs of a stage, in order: sections of one value or few and those that reduce rows or columns; other rows and
+// columns; the entries; what all of these have reduced; what is reduced over all parameters.
+enum Job { SMALL, LINES, ENTRIES, RESULTS, TOTALS, JOBS };
 
 struct Call {
     const Member* members;
@@ -103,9 +109,12 @@ template <typename A>
 DEVICE inline void reduce_columns(const Parameter& p, const int how, double* const found, const A* const x,
                                   const int64_t begin, const int32_t n) {
     const int32_t cols = int32_t(p.cols), first = int32_t(begin % p.cols);
-    for (int32_t c = threadIdx.x; c < cols; c += THREADS)
-        for (int64_t i = c < first ? c + cols - first : c - first; i < n; i += cols)
-            found[c] = together(how, found[c], double(x[i]));
+    for (int32_t k = threadIdx.x; k < cols && k < n; k += THREADS) {
+        double* const column = found + (k < cols - first ? k + first : k + first - cols);
+        double total = *column;
+        for (int32_t i = k; i < n; i += cols) total = together(how, total, double(x[i]));
+        *column = total;
+    }
     __syncthreads();
 }
 
@@ -227,21 +236,74 @@ DEVICE inline void leave(const Parameter& p, const Reduction& r, double* const f
     else to[i] = A(value / divisor(p, r));
 }
 
+// Deals work out to the blocks of a replica in turn.
+struct Deal {
+    int32_t part, parts, next = 0;
+
+    // Which of the next `count` pieces is the first for this block; every `parts`th after it is for it, too.
+    DEVICE int32_t first(const int64_t count) {
+        const int32_t own = part < next ? part + parts - next : part - next;
+        next = int32_t((uint32_t(next) + uint32_t(count)) % uint32_t(parts));
+        return own;
+    }
+};
+
+// Results of a reduction where each of many units has partial results of its own. The block reads them for LINE
+// results, DEPTH * AHEAD units at a time, and its first LINE threads put them together in the order of the units; a
+// thread that read them one by one would wait for memory as often as there are units.
+template <typename A>
+DEVICE inline void combine_many(const Parameter& p, const Reduction& r, const Desk<A>& desk, double* const found,
+                                A* const to, const int64_t sets, const int64_t results, Deal& deal) {
+    constexpr int32_t LINE = THREADS / DEPTH;
+    const int32_t thread = threadIdx.x, lane = thread % LINE, row = thread / LINE;
+    const int64_t width = set_size(p, r);
+    for (int64_t n = deal.first((results + LINE - 1) / LINE) * LINE; n < results; n += deal.parts * LINE) {
+        const int64_t i = n + lane, own = i / width * sets * width + i % width;
+        double value = start<double>(r.how);
+        for (int64_t u = 0; u < sets; u += DEPTH * AHEAD) {
+            double x[AHEAD];
+#pragma unroll
+            for (int32_t k = 0; k < AHEAD; ++k) {
+                const int64_t unit = u + k * DEPTH + row;
+                x[k] = i < results && unit < sets ? found[own + unit * width] : 0.0;
+            }
+#pragma unroll
+            for (int32_t k = 0; k < AHEAD; ++k) {
+                const int32_t there = int32_t(least(DEPTH, sets - (u + k * DEPTH)));
+                desk.lanes[thread] = x[k];
+                __syncthreads();
+                if (row == 0) {
+#pragma unroll
+                    for (int32_t d = 0; d < DEPTH; ++d)
+                        if (d < there) value = together(r.how, value, desk.lanes[d * LINE + lane]);
+                }
+                __syncthreads();
+            }
+        }
+        if (row == 0 && i < results) leave(p, r, found, to, i, value);
+    }
+}
+
 // Results of a section's reductions; what is reduced over all parameters is left as one number.
-template <typename A> DEVICE void combine(const Parameter& p, const Section& s, const Desk<A>& desk) {
+template <typename A>
+DEVICE void combine(const Parameter& p, const Section& s, const Desk<A>& desk, Deal& deal) {
     const Units units(p, s.domain, desk.unit);
     for (int64_t k = s.reductions; k < s.reductions_end; ++k) {
         const Reduction& r = p.code->reductions[k];
         double* const found = place(p, desk, k, 0);
         A* const to = desk.spaces[p.code->spaces[r.to]] + p.offsets[r.to];
-        const int64_t results = r.shared ? 1 : p.lengths[r.onto];
+        const int64_t results = r.shared ? 1 : p.lengths[r.onto], sets = r.onto == COL ? units.parts : units.count;
         if (r.onto == SCALAR && units.count > THREADS) {
+            if (deal.first(1)) continue;
             double total = start<double>(r.how);
             for (int64_t u = threadIdx.x; u < units.count; u += THREADS) total = together(r.how, total, found[u]);
             const double value = gathered(desk.lanes, r.how, total, THREADS);
             if (threadIdx.x == 0) leave(p, r, found, to, 0, value);
+        } else if (set_size(p, r) && sets > DEPTH * AHEAD) {
+            combine_many(p, r, desk, found, to, sets, results, deal);
         } else {
-            for (int64_t i = threadIdx.x; i < results; i += THREADS)
+            const int64_t first = deal.first((results + THREADS - 1) / THREADS) * THREADS;
+            for (int64_t i = first + threadIdx.x; i < results; i += deal.parts * THREADS)
                 leave(p, r, found, to, i, combined(p, r, units, found, i));
         }
     }
@@ -261,35 +323,51 @@ template <typename A, typename F> DEVICE inline void each_section(const Desk<A>&
     }
 }
 
-// What a stage computes before it looks at the entries, by one block.
-template <typename A> DEVICE void run_small(const Desk<A>& desk, const int64_t stage) {
-    each_section(desk, stage, [&](const Parameter& p, const Section& s) {
-        if (s.domain != TENSOR) run_unit(p, s, Units(p, s.domain, desk.unit), 0, desk);
-    });
+// Which of the jobs a section is part of: rows and columns can be split where nothing is reduced.
+DEVICE inline int32_t job_of(const Section& s) {
+    if (s.domain == TENSOR) return ENTRIES;
+    return s.domain >= ROW && s.reductions == s.reductions_end ? LINES : SMALL;
 }
 
-// What it computes for the entries: the units of all parameters, dealt to the blocks of a replica in turn.
+// What a stage computes in the jobs from one to before another: the units of their sections.
 template <typename A>
-DEVICE void run_entries(const Desk<A>& desk, const int64_t stage, const int64_t part, const int64_t parts) {
-    int64_t dealt = 0;
+DEVICE void run_sections(const Desk<A>& desk, const int64_t stage, const int32_t from, const int32_t to, Deal deal) {
     each_section(desk, stage, [&](const Parameter& p, const Section& s) {
-        if (s.domain != TENSOR) return;
-        const Units units(p, s.domain, desk.unit);
-        for (int64_t u = (part + parts - dealt % parts) % parts; u < units.count; u += parts)
+        const int32_t job = job_of(s);
+        if (job < from || job >= to) return;
+        Units units(p, s.domain, desk.unit);
+        if (job == LINES && deal.parts > 1) {
+            units.size = DEVICE_TILE;
+            units.count = (units.length + DEVICE_TILE - 1) / DEVICE_TILE;
+        }
+        for (int64_t u = job == SMALL ? deal.part : deal.first(units.count); u < units.count; u += deal.parts)
             run_unit(p, s, units, u, desk);
-        dealt += units.count;
     });
 }
 
-// Put together what a stage has reduced, by one block.
-template <typename A> DEVICE void finish(const Desk<A>& desk, const int64_t stage) {
+// Put together what a stage has reduced. Not inlined: the entries' registers would not suffice for it, too.
+template <typename A> DEVICE __noinline__ void put_together(const Desk<A>& desk, const int64_t stage, Deal deal) {
     __syncthreads();
-    each_section(desk, stage, [&](const Parameter& p, const Section& s) { combine(p, s, desk); });
+    each_section(desk, stage, [&](const Parameter& p, const Section& s) { combine(p, s, desk, deal); });
+}
+
+// And over all parameters, by one block.
+template <typename A> DEVICE void share_all(const Desk<A>& desk, const int64_t stage) {
     __syncthreads();
     const Code& code = *desk.program->parameters[0].code;  // the only one of a rule that shares anything
     if (stage < code.stage_count)
         for (int64_t k = code.stages[stage]; k < code.stages[stage + 1]; ++k)
             share(*desk.program, code.sections[k], desk);
+}
+
+// The jobs from one to before another, which are counted on from stage to stage.
+template <typename A> DEVICE void run_jobs(const Desk<A>& desk, const int32_t from, const int32_t to, const Deal deal) {
+    for (int32_t k = from / JOBS; k * JOBS < to && k < desk.program->stage_count; ++k) {
+        const int32_t first = from - k * JOBS, end = to - k * JOBS;
+        if (first <= ENTRIES) run_sections(desk, k, first, end, deal);
+        if (first <= RESULTS && RESULTS < end) put_together(desk, k, deal);
+        if (TOTALS < end) share_all(desk, k);
+    }
 }
 
 // Whether this is the last block of a replica to get here; it sees then what the others have written.
@@ -305,23 +383,20 @@ template <typename A> DEVICE bool arrives_last(const Call& c, Desk<A>& desk, con
     return desk.last;
 }
 
-// A block's part of a step, or of one stage of it.
-template <typename A> DEVICE void run_block(const Call& c, Desk<A>& desk, const int32_t stage) {
-    const int64_t replica = blockIdx.x / c.parts, part = blockIdx.x % c.parts;
+// A block's part of a launch. The lower half of `jobs` is the first job, the upper half the one to stop before.
+template <typename A> DEVICE void run_block(const Call& c, Desk<A>& desk, const int32_t jobs) {
+    const int64_t replica = blockIdx.x / c.parts;
+    const int32_t end = jobs >> 16;
     if (threadIdx.x == 0) sit_down(c, desk, replica);
     __syncthreads();
-    if (stage == EVERY) {
-        for (int64_t k = 0; k < desk.program->stage_count; ++k) {
-            run_small(desk, k);
-            run_entries(desk, k, 0, 1);
-            finish(desk, k);
-        }
-    } else if (stage == BEFORE) {
-        if (part == 0) run_small(desk, 0);
-    } else if (stage < desk.program->stage_count) {
-        run_entries(desk, stage, part, c.parts);
-        if (!arrives_last(c, desk, replica)) return;
-        finish(desk, stage);
-        if (stage + 1 < desk.program->stage_count) run_small(desk, stage + 1);
+    Deal deal{int32_t(blockIdx.x % c.parts), int32_t(c.parts)};
+    int32_t from = jobs & 0xffff, to = c.parts == 1 ? end : from + 1;
+    if (from / JOBS >= desk.program->stage_count) return;
+    while (true) {
+        run_jobs(desk, from, to, deal);
+        if (to == end || !arrives_last(c, desk, replica)) return;
+        from = to;
+        to = end;
+        deal = Deal{0, 1};
     }
 }

@@ -31,8 +31,9 @@ TARGETS = {
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
 TYPES = {"fp32": tl.float32, "bf16": tl.bfloat16, "fp16": tl.float16, "fp64": tl.float64}
-TILES = {"CHUNK": launcher.CHUNK, "BLOCK": launcher.BLOCK, "STRIP": launcher.STRIP, "LINES": launcher.LINES}
-TILES |= {"ALIGN": 16, "LANES": 16, "DOWN": 4, "ACROSS": 512, "HOW": "sum", "ROUND": "nearest", "START": 0.0}
+TILES: dict[str, Any] = {"CHUNK": launcher.CHUNK, "STRIP": launcher.STRIP, "PARTS": launcher.PARTS}
+TILES |= dict(zip(("DOWN", "ACROSS"), launcher.WIDE, strict=True))
+TILES |= {"ALIGN": 16, "LANES": 16, "HOW": "sum", "ROUND": "nearest", "START": 0.0}
 POINTERS = dict.fromkeys(("chunks", "pointers", "sizes", "groups", "jobs"), "*i64")
 POINTERS |= {"values": "*fp64", "facts": "*fp64", "skip": "*fp32", "grad_scale": "*fp32"}
 
@@ -42,7 +43,9 @@ def compiled(kernel: Any, parameter: str, target: GPUTarget) -> Any:
     arithmetic = "fp64" if parameter == "fp64" else "fp32"
     names = list(inspect.signature(kernel.fn).parameters)
     pointers = POINTERS | dict.fromkeys(("hosts", "known", "shared", "partial"), f"*{arithmetic}")
-    constants = TILES | {"P": TYPES[parameter], "A": TYPES[arithmetic]}
+    block = launcher.BLOCK * target.warp_size // 32
+    lines = launcher.LINES if kernel.fn.__name__ == "combine_lines" else launcher.MANY
+    constants = TILES | {"P": TYPES[parameter], "A": TYPES[arithmetic], "BLOCK": block, "LINES": lines}
     source = ASTSource(
         fn=kernel,
         signature={n: pointers.get(n, "constexpr") for n in names},

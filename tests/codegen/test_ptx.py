@@ -16,13 +16,17 @@ from rules import SEEDS
 
 from evoptim.codegen import kernel_source
 from evoptim.codegen.plan import Plan, class_plans
+from evoptim.codegen.targets.triton import launcher
 from evoptim.codegen.targets.triton.printer import supported
 from evoptim.dsl import Kind, live_statements, load, rule_names
 
 pytest.importorskip("triton")
 CASES = [(rule, parameter, "sm_90") for rule in SEEDS for parameter in ("fp32", "bf16")]
 ELSEWHERE = [(rule, "fp32", target) for rule in SEEDS for target in ("sm_80", "gfx942")]
-THREADS, TILE, STRIP_TILE = 128, 1024, 2048
+THREADS, TILE = 32 * launcher.WARPS, launcher.BLOCK
+DOWN, ACROSS = launcher.WIDE
+LINE = 4 * ACROSS if ACROSS >= 4 * THREADS else 0
+"""Bytes of a tile's values by column that move in wide accesses: none where a thread has one of them."""
 BYTES = {"b8": 1, "b16": 2, "b32": 4, "b64": 8}
 
 
@@ -64,11 +68,11 @@ def test_the_main_path_moves_the_bytes_of_the_plan_in_wide_accesses(case: tuple[
                 continue
             loads = sum(size.get(str(n.value), 4) for n in stage.loads)
             stores = sum(size.get(slot, 4) for slot in stage.writes) + 4 * len(stage.keeps)
-            tile = TILE if plan.flat else STRIP_TILE
+            tile = TILE if plan.flat else DOWN * ACROSS
             columns = _loads_of_columns(rule, f"{label}_stage_{k}") if not plan.flat else 0
-            assert wide(kernel, "ld") * THREADS == loads * tile + columns * 512 * 4
+            assert wide(kernel, "ld") * THREADS == loads * tile + columns * LINE
             parts = sum(plan.kinds[n] == Kind.COL for n in stage.reductions if plan.kinds[n.args[0]] == Kind.TENSOR)
-            assert wide(kernel, "st") * THREADS == stores * tile + parts * 512 * 4
+            assert wide(kernel, "st") * THREADS == stores * tile + parts * LINE
             checked += 1
     assert checked
 

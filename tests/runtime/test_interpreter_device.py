@@ -23,7 +23,7 @@ from evoptim.dsl import Reference, Rule, load, parse, rule_names
 from evoptim.runtime.bytecode import compile_bytecode
 from evoptim.runtime.bytecode.opcodes import COPY, SCALAR, VECTOR, Opcode, Pattern, patterns
 from evoptim.runtime.interpreter import DeviceInterpreter, Interpreter, Member, device, load_interpreter
-from evoptim.runtime.interpreter.device import BEFORE, EVERY, fits_device
+from evoptim.runtime.interpreter.device import Job, fits_device
 from evoptim.runtime.interpreter.tables import UNIT
 from evoptim.runtime.schedules import constant
 
@@ -31,7 +31,14 @@ pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs g++")
 
 CPU = torch.device("cpu")
 SHAPES = ((), (3,), (4, 5), (2, 3, 4), (9, 31), (150,))
-SIZE = sum(int(np.prod(s)) for s in SHAPES)
+Layout = tuple[tuple[int, ...], ...]
+
+
+def size(shapes: Layout) -> int:
+    return sum(int(np.prod(s)) for s in shapes)
+
+
+SIZE = size(SHAPES)
 STEPS = 3
 SETTINGS = [{"lr": 1e-3}, {"lr": 1e-2}]
 Way = tuple[int, int, int, int]
@@ -46,7 +53,11 @@ def kernel(dtype: torch.dtype, threads: int, each: int, processors: int) -> Shim
 
 
 def interpreter(
-    members: list[Rule], settings: list[dict[str, float]], way: Way, dtype: torch.dtype = torch.float64
+    members: list[Rule],
+    settings: list[dict[str, float]],
+    way: Way,
+    dtype: torch.dtype = torch.float64,
+    shapes: Layout = SHAPES,
 ) -> DeviceInterpreter:
     """Rules over replicas that stand rule by rule."""
     threads, each, processors, unit = way
@@ -54,41 +65,46 @@ def interpreter(
     for rule in members:
         code = compile_bytecode(rule)
         assert code is not None
-        made.append(Member(code, SHAPES, settings, 1000, constant, unit))
+        made.append(Member(code, shapes, settings, 1000, constant, unit))
     places = np.split(np.arange(len(made) * len(settings)), len(made))
     return DeviceInterpreter(made, places, dtype, kernel(dtype, threads, each, processors), CPU)
 
 
-def drawn(replicas: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+def drawn(replicas: int, dtype: torch.dtype = torch.float64, shapes: Layout = SHAPES) -> torch.Tensor:
     """Parameters, then gradients of some steps, ``[1 + steps, replica, D]``; those of a replica are always the same."""
-    rows = [torch.randn(1 + STEPS, SIZE, generator=torch.Generator().manual_seed(k)) for k in range(replicas)]
+    count = size(shapes)
+    rows = [torch.randn(1 + STEPS, count, generator=torch.Generator().manual_seed(k)) for k in range(replicas)]
     return torch.stack(rows, dim=1).to(dtype)
 
 
 def trained(
-    members: list[Rule], way: Way, dtype: torch.dtype = torch.float64, settings: list[dict[str, float]] = SETTINGS
+    members: list[Rule],
+    way: Way,
+    dtype: torch.dtype = torch.float64,
+    settings: list[dict[str, float]] = SETTINGS,
+    shapes: Layout = SHAPES,
 ) -> torch.Tensor:
     """Parameters ``[rule * replica, D]`` after some steps."""
-    made = interpreter(members, settings, way, dtype)
-    w, *grads = drawn(len(settings), dtype).repeat(1, len(members), 1)
+    made = interpreter(members, settings, way, dtype, shapes)
+    w, *grads = drawn(len(settings), dtype, shapes).repeat(1, len(members), 1)
     for t, g in enumerate(grads, start=1):
         made.step(w, g, t)
     return w
 
 
-def split(flat: np.ndarray) -> list[np.ndarray]:
-    parts = np.split(flat, np.cumsum([int(np.prod(s)) for s in SHAPES])[:-1])
-    return [part.reshape(shape) for part, shape in zip(parts, SHAPES, strict=True)]
+def split(flat: np.ndarray, shapes: Layout) -> list[np.ndarray]:
+    parts = np.split(flat, np.cumsum([int(np.prod(s)) for s in shapes])[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def reference(rule: Rule, settings: list[dict[str, float]] = SETTINGS) -> np.ndarray:
+def reference(rule: Rule, settings: list[dict[str, float]] = SETTINGS, shapes: Layout = SHAPES) -> np.ndarray:
     """The same by the reference."""
-    w, *grads = drawn(len(settings)).numpy()
+    w, *grads = drawn(len(settings), shapes=shapes).numpy()
     rows = []
     for k, setting in enumerate(settings):
-        made = Reference(rule, split(w[k]), **setting)
+        made = Reference(rule, split(w[k], shapes), **setting)
         for g in grads:
-            made.step(split(g[k]))
+            made.step(split(g[k], shapes))
         rows.append(np.concatenate([p.ravel() for p in made.params]))
     return np.stack(rows)
 
@@ -209,6 +225,41 @@ def test_bits_depend_neither_on_blocks_nor_on_company(name: str) -> None:
     assert not torch.isfinite(company[:2]).all()
 
 
+LINED: dict[str, Layout] = {
+    "rows longer than a unit": ((3, 200),),
+    "few columns": ((150, 3),),
+    "many columns": ((70, 90),),
+    "one row": ((1, 300),),
+    "batched": ((3, 40, 9),),
+    "planes smaller than a unit": ((30, 4, 5),),
+    "several": ((5,), (60, 5), (2, 30, 11), (1, 200), (200, 1), (4, 5), ()),
+}
+EACH_WAY = parse("""\
+def each_way(w, g, r: row, c: col, *, lr=1e-3):
+    u = g
+    if matrix:
+        r = ema(r, row_max(abs(g)), 0.5)
+        c = c + square(col_min(g)) / (1 + abs(row_mean(col_mean(g))))
+        u = g * r / (1 + c) + col_sum(r * g)
+    w = w - lr * (u + rms(u))
+    return w, r, c
+""")
+
+
+@pytest.mark.parametrize("threads", [8, 32])
+@pytest.mark.parametrize("layout", LINED.values(), ids=[*LINED])
+def test_rows_and_columns_are_shared_out(layout: Layout, threads: int) -> None:
+    """Whatever the blocks do together, and in launches of its own, has the bits that one block gives it."""
+    for rule in (load("adafactor"), load("came"), load("sm3"), EACH_WAY):
+        alone = trained([rule], (threads, 4, 0, 40), shapes=layout)
+        expected = reference(rule, shapes=layout)
+        np.testing.assert_allclose(alone.numpy(), expected, rtol=1e-10, atol=1e-12, err_msg=rule.name)
+        for processors in (1, 4):
+            assert torch.equal(trained([rule], (threads, 4, processors, 40), shapes=layout), alone), rule.name
+        narrow = [trained([rule], (threads, 4, n, 40), torch.float32, shapes=layout) for n in (0, 1, 3)]
+        assert all(torch.equal(narrow[0], other) for other in narrow[1:]), rule.name
+
+
 def test_registers_that_do_not_fit_lie_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     members, strides = compiled([*SEEDS]), []
     w, *grads = drawn(len(SETTINGS)).repeat(1, len(members), 1)
@@ -242,18 +293,41 @@ def test_taking_replicas_out_changes_nothing_for_the_others() -> None:
 # --- launches, steps and limits -------------------------------------------------------------------------
 
 
+def launched(rule: Rule, way: Way, shapes: Layout = SHAPES) -> list[tuple[int, Job, int]]:
+    """Of each launch of a step: the stage and job that the blocks share, and how many more one block does after it."""
+    made = interpreter([rule], SETTINGS, way, shapes=shapes)
+    used = made.kernel
+    assert isinstance(used, ShimKernel)
+    used.launched.clear()
+    w, g = drawn(len(SETTINGS), shapes=shapes)[:2]
+    made.step(w, g, 1)
+    assert made.launches == len(used.launched)
+    assert all((blocks > len(SETTINGS)) == (way[2] > 0) for _, blocks in used.launched)
+    found = [(jobs & 0xFFFF, jobs >> 16) for jobs, _ in used.launched]
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(found))
+    return [(first // len(Job), Job(first % len(Job)), end - first - 1) for first, end in found]
+
+
 def test_launches() -> None:
-    """One a step where there is a block for each replica, else one a stage and one before."""
-    for way, stages in ((ONE, [EVERY]), (CUT, [BEFORE, 0, 1])):
-        made = interpreter([load("lamb")], SETTINGS, way)
-        used = made.kernel
-        assert isinstance(used, ShimKernel)
-        used.launched.clear()
-        w, g = drawn(len(SETTINGS))[:2]
-        made.step(w, g, 1)
-        assert made.launches == len(stages)
-        assert [stage for stage, _ in used.launched] == stages
-        assert all((blocks > len(SETTINGS)) == (way == CUT) for _, blocks in used.launched)
+    """One a step where there is a block for each replica, else one for each job that is enough for several."""
+    assert launched(load("lamb"), ONE) == [(0, Job.SMALL, 9)]
+    assert launched(load("lamb"), CUT) == [(0, Job.ENTRIES, 4), (1, Job.ENTRIES, 2)]
+    assert launched(load("adamw"), CUT) == [(0, Job.ENTRIES, 2)]
+    short = [(0, Job.ENTRIES, 9), (2, Job.ENTRIES, 4), (3, Job.ENTRIES, 7)]
+    assert launched(load("adafactor"), CUT, ((4, 5),)) == short
+    assert launched(load("adafactor"), CUT, ((70, 90),)) == [
+        (0, Job.ENTRIES, 0),
+        (0, Job.RESULTS, 7),
+        (2, Job.LINES, 0),
+        (2, Job.ENTRIES, 4),
+        (3, Job.ENTRIES, 3),
+        (4, Job.LINES, 3),
+    ]
+    body = "    u = g\n    if matrix:\n        m = m + 1\n        u = m * g\n    return w - lr * u, m"
+    counting = parse(f"def f(w, g, m: row, *, lr=1):\n{body}")
+    assert launched(counting, CUT, ((70, 90),)) == [(0, Job.LINES, 0), (0, Job.ENTRIES, 3), (1, Job.LINES, 3)]
+    early = parse("def f(w, g, s: global_, *, lr=1):\n    s = s + 1\n    return w - lr * s * g, s")
+    assert launched(early, CUT)[0] == (0, Job.SMALL, 1)
 
 
 def test_numbers_are_those_of_the_step_beyond_a_block_of_steps() -> None:

@@ -119,13 +119,15 @@ def _scores() -> Iterator[str]:
     for name in (name for name in TASKS if (FOLDER / f"{name}.json").exists()):
         calibration = load_calibration(name)
         envelope, adamw = calibration.envelope, calibration.baselines[ENVELOPE_RULE]
-        scores = " | ".join(_score(calibration.baselines[rule], envelope) for rule in others)
+        scores = " | ".join(_score(calibration.baselines.get(rule), envelope) for rule in others)
         lengths = f"{envelope.steps[0]} to {envelope.steps[-1]}"
         yield f"| {name} | {adamw.loss:.3g}{_edges(adamw)} | {lengths} | {scores} |"
     yield ""
 
 
-def _score(row: Tuned, envelope: Envelope) -> str:
+def _score(row: Tuned | None, envelope: Envelope) -> str:
+    if row is None:
+        return "not measured"
     score = speedup(row.losses, row.steps, envelope)
     sign = {"exact": "", "at least": "≥ ", "at most": "≤ "}[score.bound]
     high = "∞" if math.isinf(score.high) else f"{score.high:.2f}"

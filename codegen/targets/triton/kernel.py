@@ -14,7 +14,7 @@ _TAKEN = frozenset(
     "tl triton libdevice quotient root sign_of larger smaller sigmoid softplus dithered joined reduced combine_lines "
     "combine_all chunks pointers sizes hosts known shared partial skip values facts groups going grad_scale P A ALIGN "
     "LANES ROUND CHUNK BLOCK STRIP DOWN ACROSS LINES START HOW i j k y c q h at begin end start whole inside in_rows "
-    "in_cols plane planes rows cols across down first step t factor v f float range print len int min max abs sum "
+    "in_cols plane planes rows cols across left down first step t factor v f float range print len int min max abs sum "
     "new".split()
 )
 _LARGEST = 3.4028234e38

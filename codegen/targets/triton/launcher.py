@@ -21,13 +21,19 @@ from ..rows import Row, same
 GPU_TYPES = ("cuda",)
 """Types of devices that Triton's kernels run on: torch calls AMD's GPUs cuda, too."""
 
-CHUNK, BLOCK = 8192, 1024
-"""Elements of a vector that one program takes, and how many at a time."""
-
-STRIP, LINES = 128, 256
-"""Rows of a matrix that one program takes, and rows, columns or partial results at a time."""
-
 WARPS = 4
+
+CHUNK, BLOCK = 2048, 1024 if torch.version.hip else 512
+"""Elements of a vector that one program takes, and how many at a time.
+
+Four of a thread: with more, Triton moves bfloat16 and float32 in different layouts and converts in shared memory.
+"""
+
+STRIP, NARROW, WIDE = 128, (16, 128), (8, 128)
+"""Rows of a matrix that one program takes, and rows and columns at a time, of up to 128 columns and of more."""
+
+LINES, PARTS, MANY = 256, 8, 1024
+"""Rows or columns whose parts one program brings together, parts at a time, and values per line at a time."""
 
 
 @functools.cache
@@ -105,8 +111,9 @@ class GpuLaunch:
         self.aligned = aligned
         self.tile = {"CHUNK": CHUNK, "BLOCK": BLOCK}
         if not shape.flat:
-            self.tile = {"LANES": 16 if aligned else 1, "STRIP": STRIP}
-            self.tile |= {"DOWN": 4, "ACROSS": 512} if wide else {"DOWN": 16, "ACROSS": 128}
+            down, across = WIDE if wide else NARROW
+            self.tile = {"LANES": 16 if aligned else 1, "STRIP": STRIP, "DOWN": down, "ACROSS": across}
+        self.warps = WARPS
         self.rows: list[Row] = []
         self.pointers: list[list[int]] = []
         self.spans: list[tuple[int, int, int]] = []  # planes, rows, columns
@@ -137,7 +144,7 @@ class GpuLaunch:
         """Into how many pieces a matrix is cut, across and down."""
         if self.shape.flat:
             return 1, 1
-        return -(-cols // self.tile["ACROSS"]), -(-rows // STRIP)
+        return -(-cols // self.tile["ACROSS"]), -(-rows // self.tile["STRIP"])
 
     def upload(self, values: Any, dtype: torch.dtype) -> Tensor:
         """A table on the device, without waiting for it."""
@@ -159,8 +166,9 @@ class GpuLaunch:
         flat = [planes * rows * cols for planes, rows, cols in self.spans]
         self.size_table = self.upload(flat if shape.flat else self.spans, integers)
         self.fact_table = self.upload(self.facts, torch.float64)
-        pieces = [-(-n // CHUNK) for n in flat]
-        if not shape.flat:
+        if shape.flat:
+            pieces = [-(-n // self.tile["CHUNK"]) for n in flat]
+        else:
             pieces = [planes * a * d for (planes, r, c) in self.spans for a, d in [self._cuts(r, c)]]
         planes = [1 if shape.flat else span[0] for span in self.spans]
         self.pieces, self.planes = pieces, planes
@@ -243,7 +251,7 @@ class GpuLaunch:
 
     def _run(self, kernel: str, programs: int, *tables: Tensor, **constants: Any) -> None:
         launch = getattr(self.kernels, kernel)[(programs,)]
-        launch(*tables, **constants, num_warps=WARPS, enable_fp_fusion=False)
+        launch(*tables, **constants, num_warps=self.warps, enable_fp_fusion=False)
 
     def _pass(self, kernel: str, programs: int, first: tuple[Tensor, ...], partial: Tensor, **constants: Any) -> None:
         tables = self.pointer_table, self.size_table, self.hosts, self.known, self.shared, partial, self.skip
@@ -261,20 +269,20 @@ class GpuLaunch:
             self._pass(f"stage_{k}", len(self.chunk_table), (self.chunk_table,), found["tile"], **tiles)
         if stage.lines:
             tables = (self.plane_table,)
-            self._pass(f"stage_{k}_lines", len(self.plane_table), tables, found["lines"], LINES=LINES)
+            self._pass(f"stage_{k}_lines", len(self.plane_table), tables, found["lines"], LINES=MANY)
         for how, lines, jobs in self.jobs[k]:
             self.combine(how, "combine_lines" if lines else "combine_all", jobs)
 
     def combine(self, how: str, kernel: str, jobs: Tensor) -> None:
         """Bring partial results together."""
         start = {"sum": 0.0, "amax": -float("inf"), "amin": float("inf")}[how]
-        lines = LINES if kernel == "combine_lines" else 1024
-        self._run(kernel, len(jobs), jobs, self.skip, HOW=how, START=start, A=self.types["A"], LINES=lines)
+        tile = {"LINES": LINES, "PARTS": PARTS} if kernel == "combine_lines" else {"LINES": MANY}
+        self._run(kernel, len(jobs), jobs, self.skip, HOW=how, START=start, A=self.types["A"], **tile)
 
     def finish(self) -> None:
         """The states with less than one value per element."""
         if self.shape.lines:
-            self._pass("lines", len(self.plane_table), (self.plane_table,), self.known, LINES=LINES)
+            self._pass("lines", len(self.plane_table), (self.plane_table,), self.known, LINES=MANY)
         if self.shape.scalars:
             self._pass("scalars", len(self.rows), (), self.known)
 

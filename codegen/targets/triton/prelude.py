@@ -90,7 +90,9 @@ def reduced(x, HOW: tl.constexpr, AXIS: tl.constexpr):
 
 
 @triton.jit
-def combine_lines(jobs, skip, HOW: tl.constexpr, START: tl.constexpr, A: tl.constexpr, LINES: tl.constexpr):
+def combine_lines(
+    jobs, skip, HOW: tl.constexpr, START: tl.constexpr, A: tl.constexpr, LINES: tl.constexpr, PARTS: tl.constexpr
+):
     """The second phase of reductions to rows and columns: a job adds up the parts of LINES neighbouring results.
 
     A job is (address of the parts, address of the results, results, parts, first result, entries of a mean or 1).
@@ -100,13 +102,17 @@ def combine_lines(jobs, skip, HOW: tl.constexpr, START: tl.constexpr, A: tl.cons
     job = jobs + 6 * tl.program_id(0)
     source = tl.load(job).to(tl.pointer_type(A))
     results = tl.load(job + 2)
+    parts = tl.load(job + 3)
     line = tl.load(job + 4) + tl.arange(0, LINES)
     inside = line < results
-    total = tl.full([LINES], START, A)
-    for part in range(0, tl.load(job + 3)):
-        total = joined(total, tl.load(source + part * results + line, inside, START), HOW)
+    total = tl.full([PARTS, LINES], START, A)
+    for first in range(0, parts, PARTS):
+        part = first + tl.arange(0, PARTS)
+        there = (part < parts)[:, None] & inside[None, :]
+        found = tl.load(source + part[:, None] * results + line[None, :], there, START)
+        total = joined(total, found, HOW)
     entries = tl.load(job + 5).to(A)
-    tl.store(tl.load(job + 1).to(tl.pointer_type(A)) + line, quotient(total, entries), inside)
+    tl.store(tl.load(job + 1).to(tl.pointer_type(A)) + line, quotient(reduced(total, HOW, 0), entries), inside)
 
 
 @triton.jit

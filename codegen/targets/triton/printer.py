@@ -118,6 +118,8 @@ def _readable(line: str) -> list[str]:
 
 
 _SKIP = ["if tl.load(skip) != 0:", "    return"]
+_NONE_IF_SKIPPED = "end = tl.where(tl.load(skip) == 0, end, begin)"
+"""No elements: unlike a return, it lets a kernel's other loads begin without waiting for this one."""
 
 
 def _wanted(f: Kernel, stage: Stage, parts: Parts) -> list[Node]:
@@ -181,10 +183,10 @@ def _flat_kernel(f: Kernel, name: str, reductions: tuple[Node, ...], results: li
         for n, total, found in zip(reductions, totals, results, strict=True)
     ]
     body = [
-        *_SKIP,
         "i = tl.load(chunks + 2 * tl.program_id(0))",
         "begin = tl.load(chunks + 2 * tl.program_id(0) + 1) * CHUNK",
         "end = tl.minimum(begin + CHUNK, tl.load(sizes + i))",
+        _NONE_IF_SKIPPED,
         *f.rows_of_tables(),
         "factor = tl.load(h)",
         *f.head,
@@ -219,21 +221,22 @@ def _strip_stage(plan: Plan, k: int, label: str) -> str:
         _accumulate(f, n, f.value(argument), before, after, parts)
     f.body += _stores(f, stage)
     body = [
-        *_SKIP,
         "i = tl.load(chunks + 2 * tl.program_id(0))",
-        "q = tl.load(chunks + 2 * tl.program_id(0) + 1)",
+        "q = tl.load(chunks + 2 * tl.program_id(0) + 1).to(tl.int32)",
         "rows = tl.load(sizes + 3 * i + 1)",
         "cols = tl.multiple_of(tl.load(sizes + 3 * i + 2), LANES)",
         *(["planes = tl.load(sizes + 3 * i)"] if parts.lines else []),
-        "across = tl.cdiv(cols, ACROSS)",
-        "down = tl.cdiv(rows, STRIP)",
-        "plane = q // (across * down)",
-        "begin = q // across % down * STRIP",
+        "across = tl.cdiv(cols, ACROSS).to(tl.int32)",
+        "down = tl.cdiv(rows, STRIP).to(tl.int32)",
+        "plane = (q // (across * down)).to(tl.int64)",
+        "begin = (q // across % down).to(tl.int64) * STRIP",
         "end = tl.minimum(begin + STRIP, rows)",
+        _NONE_IF_SKIPPED,
         *f.rows_of_tables(),
         "factor = tl.load(h)",
         *f.head,
-        "k = (q % across * ACROSS + tl.arange(0, ACROSS))[None, :]",
+        "left = (q % across).to(tl.int64) * ACROSS",
+        "k = (left + tl.arange(0, ACROSS))[None, :]",
         "in_cols = k < cols",
         *f.columns_first,
         *before,
@@ -266,7 +269,7 @@ def _accumulate(f: Kernel, n: Node, value: str, before: list[str], after: list[s
     f.body.append(f'{total} = joined({total}, {found}, "{way}")')
     if kind == Kind.COL:
         place = f.pointer(f"*{f.tables.parts.index(n)}", f.tables.pointer_count + f.tables.parts.index(n))
-        column = "q % across * ACROSS + tl.arange(0, ACROSS)"
+        column = "left + tl.arange(0, ACROSS)"
         at = f"{place} + (q // across % down) * (planes * cols) + plane * cols + {column}"
         after.append(f'tl.store({at}, reduced({total}, "{way}", 0), {column} < cols)')
         return

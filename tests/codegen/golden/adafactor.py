@@ -269,13 +269,19 @@ def same(found: dict[Any, Any], values: list[Any]) -> bool:
 GPU_TYPES = ("cuda",)
 """Types of devices that Triton's kernels run on: torch calls AMD's GPUs cuda, too."""
 
-CHUNK, BLOCK = 8192, 1024
-"""Elements of a vector that one program takes, and how many at a time."""
-
-STRIP, LINES = 128, 256
-"""Rows of a matrix that one program takes, and rows, columns or partial results at a time."""
-
 WARPS = 4
+
+CHUNK, BLOCK = 2048, 1024 if torch.version.hip else 512
+"""Elements of a vector that one program takes, and how many at a time.
+
+Four of a thread: with more, Triton moves bfloat16 and float32 in different layouts and converts in shared memory.
+"""
+
+STRIP, NARROW, WIDE = 128, (16, 128), (8, 128)
+"""Rows of a matrix that one program takes, and rows and columns at a time, of up to 128 columns and of more."""
+
+LINES, PARTS, MANY = 256, 8, 1024
+"""Rows or columns whose parts one program brings together, parts at a time, and values per line at a time."""
 
 
 @functools.cache
@@ -353,8 +359,9 @@ class GpuLaunch:
         self.aligned = aligned
         self.tile = {"CHUNK": CHUNK, "BLOCK": BLOCK}
         if not shape.flat:
-            self.tile = {"LANES": 16 if aligned else 1, "STRIP": STRIP}
-            self.tile |= {"DOWN": 4, "ACROSS": 512} if wide else {"DOWN": 16, "ACROSS": 128}
+            down, across = WIDE if wide else NARROW
+            self.tile = {"LANES": 16 if aligned else 1, "STRIP": STRIP, "DOWN": down, "ACROSS": across}
+        self.warps = WARPS
         self.rows: list[Row] = []
         self.pointers: list[list[int]] = []
         self.spans: list[tuple[int, int, int]] = []  # planes, rows, columns
@@ -385,7 +392,7 @@ class GpuLaunch:
         """Into how many pieces a matrix is cut, across and down."""
         if self.shape.flat:
             return 1, 1
-        return -(-cols // self.tile["ACROSS"]), -(-rows // STRIP)
+        return -(-cols // self.tile["ACROSS"]), -(-rows // self.tile["STRIP"])
 
     def upload(self, values: Any, dtype: torch.dtype) -> Tensor:
         """A table on the device, without waiting for it."""
@@ -407,8 +414,9 @@ class GpuLaunch:
         flat = [planes * rows * cols for planes, rows, cols in self.spans]
         self.size_table = self.upload(flat if shape.flat else self.spans, integers)
         self.fact_table = self.upload(self.facts, torch.float64)
-        pieces = [-(-n // CHUNK) for n in flat]
-        if not shape.flat:
+        if shape.flat:
+            pieces = [-(-n // self.tile["CHUNK"]) for n in flat]
+        else:
             pieces = [planes * a * d for (planes, r, c) in self.spans for a, d in [self._cuts(r, c)]]
         planes = [1 if shape.flat else span[0] for span in self.spans]
         self.pieces, self.planes = pieces, planes
@@ -491,7 +499,7 @@ class GpuLaunch:
 
     def _run(self, kernel: str, programs: int, *tables: Tensor, **constants: Any) -> None:
         launch = getattr(self.kernels, kernel)[(programs,)]
-        launch(*tables, **constants, num_warps=WARPS, enable_fp_fusion=False)
+        launch(*tables, **constants, num_warps=self.warps, enable_fp_fusion=False)
 
     def _pass(self, kernel: str, programs: int, first: tuple[Tensor, ...], partial: Tensor, **constants: Any) -> None:
         tables = self.pointer_table, self.size_table, self.hosts, self.known, self.shared, partial, self.skip
@@ -509,20 +517,20 @@ class GpuLaunch:
             self._pass(f"stage_{k}", len(self.chunk_table), (self.chunk_table,), found["tile"], **tiles)
         if stage.lines:
             tables = (self.plane_table,)
-            self._pass(f"stage_{k}_lines", len(self.plane_table), tables, found["lines"], LINES=LINES)
+            self._pass(f"stage_{k}_lines", len(self.plane_table), tables, found["lines"], LINES=MANY)
         for how, lines, jobs in self.jobs[k]:
             self.combine(how, "combine_lines" if lines else "combine_all", jobs)
 
     def combine(self, how: str, kernel: str, jobs: Tensor) -> None:
         """Bring partial results together."""
         start = {"sum": 0.0, "amax": -float("inf"), "amin": float("inf")}[how]
-        lines = LINES if kernel == "combine_lines" else 1024
-        self._run(kernel, len(jobs), jobs, self.skip, HOW=how, START=start, A=self.types["A"], LINES=lines)
+        tile = {"LINES": LINES, "PARTS": PARTS} if kernel == "combine_lines" else {"LINES": MANY}
+        self._run(kernel, len(jobs), jobs, self.skip, HOW=how, START=start, A=self.types["A"], **tile)
 
     def finish(self) -> None:
         """The states with less than one value per element."""
         if self.shape.lines:
-            self._pass("lines", len(self.plane_table), (self.plane_table,), self.known, LINES=LINES)
+            self._pass("lines", len(self.plane_table), (self.plane_table,), self.known, LINES=MANY)
         if self.shape.scalars:
             self._pass("scalars", len(self.rows), (), self.known)
 
@@ -803,7 +811,9 @@ def reduced(x, HOW: tl.constexpr, AXIS: tl.constexpr):
 
 
 @triton.jit
-def combine_lines(jobs, skip, HOW: tl.constexpr, START: tl.constexpr, A: tl.constexpr, LINES: tl.constexpr):
+def combine_lines(
+    jobs, skip, HOW: tl.constexpr, START: tl.constexpr, A: tl.constexpr, LINES: tl.constexpr, PARTS: tl.constexpr
+):
     '''The second phase of reductions to rows and columns: a job adds up the parts of LINES neighbouring results.
 
     A job is (address of the parts, address of the results, results, parts, first result, entries of a mean or 1).
@@ -813,13 +823,17 @@ def combine_lines(jobs, skip, HOW: tl.constexpr, START: tl.constexpr, A: tl.cons
     job = jobs + 6 * tl.program_id(0)
     source = tl.load(job).to(tl.pointer_type(A))
     results = tl.load(job + 2)
+    parts = tl.load(job + 3)
     line = tl.load(job + 4) + tl.arange(0, LINES)
     inside = line < results
-    total = tl.full([LINES], START, A)
-    for part in range(0, tl.load(job + 3)):
-        total = joined(total, tl.load(source + part * results + line, inside, START), HOW)
+    total = tl.full([PARTS, LINES], START, A)
+    for first in range(0, parts, PARTS):
+        part = first + tl.arange(0, PARTS)
+        there = (part < parts)[:, None] & inside[None, :]
+        found = tl.load(source + part[:, None] * results + line[None, :], there, START)
+        total = joined(total, found, HOW)
     entries = tl.load(job + 5).to(A)
-    tl.store(tl.load(job + 1).to(tl.pointer_type(A)) + line, quotient(total, entries), inside)
+    tl.store(tl.load(job + 1).to(tl.pointer_type(A)) + line, quotient(reduced(total, HOW, 0), entries), inside)
 
 
 @triton.jit
@@ -923,11 +937,10 @@ def vector_stage_0(
     ROUND: tl.constexpr,
 ):
     '''One chunk of one tensor, tile by tile.'''
-    if tl.load(skip) != 0:
-        return
     i = tl.load(chunks + 2 * tl.program_id(0))
     begin = tl.load(chunks + 2 * tl.program_id(0) + 1) * CHUNK
     end = tl.minimum(begin + CHUNK, tl.load(sizes + i))
+    end = tl.where(tl.load(skip) == 0, end, begin)
     at = pointers + i * 6
     w_p = tl.multiple_of(tl.load(at + 0).to(tl.pointer_type(P)), ALIGN)
     rest_p = tl.multiple_of(tl.load(at + 4).to(tl.pointer_type(P)), ALIGN)
@@ -1012,11 +1025,10 @@ def vector_stage_1(
     ROUND: tl.constexpr,
 ):
     '''One chunk of one tensor, tile by tile.'''
-    if tl.load(skip) != 0:
-        return
     i = tl.load(chunks + 2 * tl.program_id(0))
     begin = tl.load(chunks + 2 * tl.program_id(0) + 1) * CHUNK
     end = tl.minimum(begin + CHUNK, tl.load(sizes + i))
+    end = tl.where(tl.load(skip) == 0, end, begin)
     at = pointers + i * 6
     w_p = tl.multiple_of(tl.load(at + 0).to(tl.pointer_type(P)), ALIGN)
     rest_p = tl.multiple_of(tl.load(at + 4).to(tl.pointer_type(P)), ALIGN)
@@ -1103,18 +1115,17 @@ def matrix_stage_0(
     ROUND: tl.constexpr,
 ):
     '''One strip of rows of one tensor, tile by tile.'''
-    if tl.load(skip) != 0:
-        return
     i = tl.load(chunks + 2 * tl.program_id(0))
-    q = tl.load(chunks + 2 * tl.program_id(0) + 1)
+    q = tl.load(chunks + 2 * tl.program_id(0) + 1).to(tl.int32)
     rows = tl.load(sizes + 3 * i + 1)
     cols = tl.multiple_of(tl.load(sizes + 3 * i + 2), LANES)
     planes = tl.load(sizes + 3 * i)
-    across = tl.cdiv(cols, ACROSS)
-    down = tl.cdiv(rows, STRIP)
-    plane = q // (across * down)
-    begin = q // across % down * STRIP
+    across = tl.cdiv(cols, ACROSS).to(tl.int32)
+    down = tl.cdiv(rows, STRIP).to(tl.int32)
+    plane = (q // (across * down)).to(tl.int64)
+    begin = (q // across % down).to(tl.int64) * STRIP
     end = tl.minimum(begin + STRIP, rows)
+    end = tl.where(tl.load(skip) == 0, end, begin)
     at = pointers + i * 12
     g_p = tl.multiple_of(tl.load(at + 1).to(tl.pointer_type(P)), ALIGN)
     parts0 = tl.multiple_of(tl.load(at + 7).to(tl.pointer_type(A)), ALIGN)
@@ -1123,7 +1134,8 @@ def matrix_stage_0(
     rest_p = tl.multiple_of(tl.load(at + 10).to(tl.pointer_type(P)), ALIGN)
     h = hosts + i * 9
     factor = tl.load(h)
-    k = (q % across * ACROSS + tl.arange(0, ACROSS))[None, :]
+    left = (q % across).to(tl.int64) * ACROSS
+    k = (left + tl.arange(0, ACROSS))[None, :]
     in_cols = k < cols
     total = tl.full([DOWN, ACROSS], 0.0, A)
     total_ = tl.full([DOWN, ACROSS], 0.0, A)
@@ -1144,8 +1156,8 @@ def matrix_stage_0(
             w += tl.load(rest_p + j, inside).to(A)
         found__ = tl.where(inside, w * w, 0.0)
         total_ = joined(total_, found__, "sum")
-    tl.store(parts1 + (q // across % down) * (planes * cols) + plane * cols + q % across * ACROSS + tl.arange(0,
-        ACROSS), reduced(total, "sum", 0), q % across * ACROSS + tl.arange(0, ACROSS) < cols)
+    tl.store(parts1 + (q // across % down) * (planes * cols) + plane * cols + left + tl.arange(0, ACROSS),
+        reduced(total, "sum", 0), left + tl.arange(0, ACROSS) < cols)
     tl.store(partial + tl.program_id(0) * 1 + 0, reduced(reduced(total_, "sum", 1), "sum", 0))
 
 
@@ -1211,17 +1223,16 @@ def matrix_stage_2(
     ROUND: tl.constexpr,
 ):
     '''One strip of rows of one tensor, tile by tile.'''
-    if tl.load(skip) != 0:
-        return
     i = tl.load(chunks + 2 * tl.program_id(0))
-    q = tl.load(chunks + 2 * tl.program_id(0) + 1)
+    q = tl.load(chunks + 2 * tl.program_id(0) + 1).to(tl.int32)
     rows = tl.load(sizes + 3 * i + 1)
     cols = tl.multiple_of(tl.load(sizes + 3 * i + 2), LANES)
-    across = tl.cdiv(cols, ACROSS)
-    down = tl.cdiv(rows, STRIP)
-    plane = q // (across * down)
-    begin = q // across % down * STRIP
+    across = tl.cdiv(cols, ACROSS).to(tl.int32)
+    down = tl.cdiv(rows, STRIP).to(tl.int32)
+    plane = (q // (across * down)).to(tl.int64)
+    begin = (q // across % down).to(tl.int64) * STRIP
     end = tl.minimum(begin + STRIP, rows)
+    end = tl.where(tl.load(skip) == 0, end, begin)
     at = pointers + i * 12
     g_p = tl.multiple_of(tl.load(at + 1).to(tl.pointer_type(P)), ALIGN)
     r_p = tl.multiple_of(tl.load(at + 2).to(tl.pointer_type(A)), ALIGN)
@@ -1237,7 +1248,8 @@ def matrix_stage_2(
     eps1 = tl.load(h + 6)
     x7 = larger(x6, eps1)
     x8 = tl.load(h + 7)
-    k = (q % across * ACROSS + tl.arange(0, ACROSS))[None, :]
+    left = (q % across).to(tl.int64) * ACROSS
+    k = (left + tl.arange(0, ACROSS))[None, :]
     in_cols = k < cols
     c_ = tl.load(c_p + plane * cols + k, in_cols).to(A)
     x3 = b * c_
@@ -1281,17 +1293,16 @@ def matrix_stage_3(
     ROUND: tl.constexpr,
 ):
     '''One strip of rows of one tensor, tile by tile.'''
-    if tl.load(skip) != 0:
-        return
     i = tl.load(chunks + 2 * tl.program_id(0))
-    q = tl.load(chunks + 2 * tl.program_id(0) + 1)
+    q = tl.load(chunks + 2 * tl.program_id(0) + 1).to(tl.int32)
     rows = tl.load(sizes + 3 * i + 1)
     cols = tl.multiple_of(tl.load(sizes + 3 * i + 2), LANES)
-    across = tl.cdiv(cols, ACROSS)
-    down = tl.cdiv(rows, STRIP)
-    plane = q // (across * down)
-    begin = q // across % down * STRIP
+    across = tl.cdiv(cols, ACROSS).to(tl.int32)
+    down = tl.cdiv(rows, STRIP).to(tl.int32)
+    plane = (q // (across * down)).to(tl.int64)
+    begin = (q // across % down).to(tl.int64) * STRIP
     end = tl.minimum(begin + STRIP, rows)
+    end = tl.where(tl.load(skip) == 0, end, begin)
     at = pointers + i * 12
     w_p = tl.multiple_of(tl.load(at + 0).to(tl.pointer_type(P)), ALIGN)
     rest_p = tl.multiple_of(tl.load(at + 10).to(tl.pointer_type(P)), ALIGN)
@@ -1324,7 +1335,8 @@ def matrix_stage_3(
     eps1 = tl.load(h + 6)
     x16 = larger(x15, eps1)
     x17 = tl.load(h + 7)
-    k = (q % across * ACROSS + tl.arange(0, ACROSS))[None, :]
+    left = (q % across).to(tl.int64) * ACROSS
+    k = (left + tl.arange(0, ACROSS))[None, :]
     in_cols = k < cols
     c_ = tl.load(c_p + plane * cols + k, in_cols).to(A)
     x12 = b * c_
