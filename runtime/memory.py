@@ -48,12 +48,13 @@ class MemoryPlan:
     """How a population is split. Results do not depend on it.
 
     ``replicas`` are in memory at once, ``chunk`` of them are differentiated and ``validation_chunk`` validated in one
-    call; the three take about ``bytes``.
+    call, ``threads`` calls at the same time; all of this takes about ``bytes``.
     """
 
     replicas: int
     chunk: int
     validation_chunk: int
+    threads: int
     bytes: int
 
 
@@ -68,26 +69,28 @@ def plan_memory(
         total: How many replicas there are.
         batch_size: Examples per update.
         limit: In bytes; by default half of what is available on the task's device.
-        threads: Chunks that are worked off at the same time, on the CPU or on a GPU's streams.
+        threads: Chunks that are worked off at the same time; on a GPU fewer, where not even the fewest replicas fit.
 
     Raises:
         UserError: Not even `FEWEST` replicas fit.
     """
     limit = int(SHARE * available_memory(task.device)) if limit is None else limit
-    training, validation = activation_bytes(task, batch_size)
-    size = _chunk if task.device.type == "cpu" else _device_chunk
-    chunk, validation_chunk = (size(each, total, limit // (2 * threads)) for each in (training, validation))
+    (training, validation), each = activation_bytes(task, batch_size), replica_bytes(task, rules)
+    fewest, on_cpu = FEWEST * max(training, validation), task.device.type == "cpu"
+    while not on_cpu and threads > 1 and threads * fewest + FEWEST * each > limit:
+        threads //= 2
+    size = _chunk if on_cpu else _device_chunk
+    chunk, validation_chunk = (size(n, total, limit // (2 * threads)) for n in (training, validation))
     working = threads * max(chunk * training, validation_chunk * validation)
-    each = replica_bytes(task, rules)
     fit = (limit - working) // each
     if fit < min(FEWEST, total):
-        needed = threads * FEWEST * max(training, validation) + FEWEST * each
+        needed = threads * fewest + FEWEST * each
         raise UserError(
             f"the fewest replicas of {task.name} take {_mebibytes(needed)}, the limit is {_mebibytes(limit)}",
             "allow more memory, or train with a smaller batch_size or fewer threads",
         )
     replicas = min(fit, total)
-    return MemoryPlan(replicas, chunk, validation_chunk, working + replicas * each)
+    return MemoryPlan(replicas, chunk, validation_chunk, threads, working + replicas * each)
 
 
 def _chunk(each: int, total: int, limit: int) -> int:

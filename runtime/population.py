@@ -185,8 +185,8 @@ class _Population:
         plan = plan_memory(regime.task, self.rules, len(whole), regime.batch_size, limit=memory, threads=threads)
         start, batches = Start(regime), 0
         pending = deque(whole.split(plan.replicas))
-        with working(threads, device) as work:
-            gradients = Gradients(regime.task, plan.chunk, plan.validation_chunk, work, threads, whole=not on_cpu)
+        with working(plan.threads, device) as work:
+            gradients = Gradients(regime.task, plan.chunk, plan.validation_chunk, work, plan.threads, whole=not on_cpu)
             while pending:
                 part = pending.popleft()
                 try:

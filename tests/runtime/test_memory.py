@@ -8,7 +8,7 @@ from rules import SEEDS
 
 from evoptim.codegen.replica import state_shape
 from evoptim.dsl import Kind, UserError, load
-from evoptim.runtime import get_task, train_population
+from evoptim.runtime import get_task, memory, train_population
 from evoptim.runtime.memory import (
     FEWEST,
     activation_bytes,
@@ -71,6 +71,18 @@ def test_what_fits_follows_from_the_limit() -> None:
         assert plan.validation_chunk >= FEWEST
     more = plan_memory(task, rules, 1000, 64, limit=32 * MEBIBYTE, threads=2)
     assert more.chunk <= plans[1].chunk
+
+
+def test_on_a_gpu_fewer_calls_run_side_by_side_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = get_task("digits_mlp")
+    task.device = torch.device("cuda")
+    monkeypatch.setattr(memory, "activation_bytes", lambda task, batch_size: (100 * MEBIBYTE, MEBIBYTE))
+    limits = [m * MEBIBYTE for m in (64_000, 3_300, 3_100, 250)]
+    plans = [plan_memory(task, [load("adamw")], 1000, 64, limit=limit, threads=16) for limit in limits]
+    assert [(p.threads, p.chunk) for p in plans] == [(16, 8), (16, 2), (8, 2), (1, 2)]
+    assert all(p.bytes <= limit for p, limit in zip(plans, limits, strict=True))
+    with pytest.raises(UserError, match="the fewest replicas"):
+        plan_memory(task, [load("adamw")], 1000, 64, limit=150 * MEBIBYTE, threads=16)
 
 
 def test_too_little_memory_is_told() -> None:
