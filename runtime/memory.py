@@ -30,8 +30,11 @@ CHUNK = 96
 CHUNK_BYTES = 64 << 20
 """What their activations take at the most, as long as `FEWEST` fit: what leaves the cache gains nothing either."""
 
-DEVICE_CHUNK, DEVICE_CHUNK_BYTES = 128, 1 << 30
-"""The same on GPUs, where calls are filled up to whole chunks: their size does not depend on what is trained."""
+DEVICE_CHUNKS = ((256, 64 << 20), (128, 1 << 30))
+"""The same on GPUs, where calls are filled up to whole chunks: so many replicas, if they take at most so many bytes.
+
+Their number does not depend on what is trained. Of tiny models 256 cost as much as 128: they do not fill a GPU.
+"""
 
 STREAMS = 16
 """Chunks that a GPU works off side by side."""
@@ -100,7 +103,7 @@ def _chunk(each: int, total: int, limit: int) -> int:
 
 def _device_chunk(each: int, total: int, limit: int) -> int:
     """The same on a GPU: a power of two, and as long as memory allows the same for whatever is trained."""
-    fit = min(DEVICE_CHUNK, min(DEVICE_CHUNK_BYTES, limit) // each)
+    fit = max(min(count, min(most, limit) // each) for count, most in DEVICE_CHUNKS)
     return max(FEWEST, 1 << max(0, fit.bit_length() - 1))
 
 

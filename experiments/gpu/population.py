@@ -221,7 +221,7 @@ def shares(place: checks.Place, sizes: Sizes, seconds_a_step: float) -> dict[str
     """Milliseconds of the parts of a step, each replayed by itself, and their shares of a whole one."""
     updating, calls = Update(place, sizes, place.kernel(torch.float32)), 10
     update = timed(graphed(updating.step, place, calls), place, sizes.rounds) / calls
-    together = Passes(place, "digits_mlp", len(updating.w), sizes).step(memory.DEVICE_CHUNK, memory.STREAMS)
+    together = Passes(place, "digits_mlp", len(updating.w), sizes).step(memory.DEVICE_CHUNKS[0][0], memory.STREAMS)
     passes = timed(graphed(together, place), place, sizes.rounds)
     moved = sum(_bytes(rule) for rule in programs(sizes.programs)) / sizes.programs * updating.w.numel()
     return {
@@ -353,6 +353,8 @@ def report(
         "device": torch.cuda.get_device_name() if place.device.type == "cuda" else "an imitation on the CPU",
         "versions": {"torch": torch.__version__, "cuda": torch.version.cuda, "evoptim": version("evoptim")},
         "block": {"threads": THREADS, "each": EACH},
+        "chunks": memory.DEVICE_CHUNKS,
+        "streams": memory.STREAMS,
     }
     return result, collect(result, parts(place, sizes, make), output)
 

@@ -118,10 +118,9 @@ def test_gradients_of_chunks_that_are_filled_up() -> None:
 
 def test_chunks_on_devices_do_not_depend_on_how_many_are_trained() -> None:
     sizes = {memory._device_chunk(100_000, total, 1 << 40) for total in (2, 100, 100_000)}
-    assert sizes == {memory.DEVICE_CHUNK}
-    assert memory._device_chunk(1 << 28, 100, 1 << 40) == 4
-    assert memory._device_chunk(3 << 27, 100, 1 << 40) == 2
-    assert memory._device_chunk(1 << 40, 100, 1 << 40) == 2
+    assert sizes == {256}
+    bytes_of_a_replica = (1 << 18, 1 + (1 << 18), 1 << 20, 1 << 23, 1 << 28, 3 << 27, 1 << 40)
+    assert [memory._device_chunk(each, 100, 1 << 40) for each in bytes_of_a_replica] == [256, 128, 128, 128, 4, 2, 2]
 
 
 # --- captures -------------------------------------------------------------------------------------------
