@@ -8,35 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from interpreted import GPU, on_gpu
-from numpy.testing import assert_array_equal
-from numpy.typing import NDArray
+from rounding import EPS, SAMPLES, Array, Noisy, compare
 
 from evoptim.codegen import compile_rule
-from evoptim.dsl import Hyper, Kind, Node, Reference, Rule
+from evoptim.dsl import Hyper, Kind, Reference, Rule
 
-Array = NDArray[np.float64]
 SHAPES: tuple[tuple[int, ...], ...] = ((), (3,), (4, 5), (2, 3, 4))
-EPS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
-CHAOS = 0.01
-FLOOR = {torch.float64: 1e-150, torch.float32: 1e-18}
-"""Roots of what underflows."""
-SAMPLES = 4
-MARGIN = 64.0
-"""How much farther than a few samples of random rounding the result may lie."""
-
-
-class Noisy(Reference):
-    """The reference with the result of every operation off by a random relative error: it shows the conditioning."""
-
-    def __init__(self, rule: Rule, params: Sequence[Array], eps: float, seed: int, **hypers: float) -> None:
-        super().__init__(rule, params, **hypers)
-        self.eps, self.random = eps, np.random.default_rng(seed)
-
-    def evaluate(self, node: Node, env: Any, chosen: Sequence[int]) -> list[Array]:
-        values = super().evaluate(node, env, chosen)
-        if not node.args:
-            return values
-        return [v if v.dtype == bool else v * (1 + self.random.uniform(-1, 1, v.shape) * self.eps) for v in values]
 
 
 def draw(shapes: Sequence[tuple[int, ...]], steps: int, seed: int = 0) -> tuple[list[Array], list[list[Array]]]:
@@ -121,19 +98,5 @@ def agree(
     spread = [values(rule, n) for n in noisy]
     assert {k for k in expected if k.startswith("w[")} <= found.keys() <= expected.keys()
     for key, value in found.items():
-        _compare(key, value, expected[key], [s[key] for s in spread], dtype)
+        compare(key, value, expected[key], [s[key] for s in spread], dtype)
     return optimizer
-
-
-def _compare(key: str, found: Array, expected: Array, noisy: list[Array], dtype: torch.dtype) -> None:
-    assert found.shape == expected.shape, key
-    finite = np.isfinite(expected)
-    stable = np.all([np.isfinite(n) == finite for n in noisy], axis=0)  # else rounding decides whether it is finite
-    assert_array_equal(found[stable & ~finite], expected[stable & ~finite], err_msg=f"{key}: NaN and infinities")
-    found, expected, *noisy = (x[stable & finite] for x in (found, expected, *noisy))
-    assert np.isfinite(found).all(), f"{key}: not finite"
-    spread = np.max([np.abs(n - expected) for n in noisy], axis=0)
-    known = spread <= CHAOS * np.abs(expected) + FLOOR[dtype]  # else rounding decides the number
-    allowed = MARGIN * (spread + EPS[dtype] * np.abs(expected)) + FLOOR[dtype]
-    difference = np.abs(found - expected)
-    assert (difference <= allowed)[known].all(), f"{key}: off by {difference[known]}, {allowed[known]} allowed"

@@ -15,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from instructions import PRIMITIVES, assert_near, executed, meant, stepwise
+from rounding import Make, assert_agrees
 from rules import SAMPLE, SEEDS
 from shimmed import COMPILER, ShimKernel
 from strategies import rules
@@ -97,12 +98,14 @@ def split(flat: np.ndarray, shapes: Layout) -> list[np.ndarray]:
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def reference(rule: Rule, settings: list[dict[str, float]] = SETTINGS, shapes: Layout = SHAPES) -> np.ndarray:
-    """The same by the reference."""
+def reference(
+    rule: Rule, settings: list[dict[str, float]] = SETTINGS, shapes: Layout = SHAPES, make: Make = Reference
+) -> np.ndarray:
+    """The same by the reference, or one like it."""
     w, *grads = drawn(len(settings), shapes=shapes).numpy()
     rows = []
     for k, setting in enumerate(settings):
-        made = Reference(rule, split(w[k], shapes), **setting)
+        made = make(rule, split(w[k], shapes), **setting)
         for g in grads:
             made.step(split(g[k], shapes))
         rows.append(np.concatenate([p.ravel() for p in made.params]))
@@ -159,7 +162,7 @@ def test_random_rules_agree_with_the_reference(rule: Rule, way: Way) -> None:
     if "lr" not in rule.defaults:
         rule = rule.replace(hypers=(*rule.hypers, load("sgd").hypers[0]))
     if compile_bytecode(rule):
-        np.testing.assert_allclose(trained([rule], way).numpy(), reference(rule), rtol=1e-7, atol=1e-9)
+        assert_agrees(trained([rule], way).numpy(), lambda make: reference(rule, make=make))
 
 
 REDUCED = [
