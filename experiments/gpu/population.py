@@ -286,7 +286,7 @@ def passes(place: checks.Place, sizes: Sizes, name: str, replicas: int) -> dict[
     made = Passes(place, name, replicas, sizes)
     for chunk in sizes.chunks:
         for streams in sizes.streams:
-            if chunk * streams <= replicas or streams == 1:
+            if chunk * streams <= replicas:
                 step = graphed(made.step(chunk, streams), place)
                 found[f"{chunk} x {streams}"] = round(1e6 * timed(step, place, sizes.rounds) / replicas, 3)
     return found
