@@ -59,9 +59,9 @@ longest or the shortest of AdamW's trainings, the score is a bound (≥, ≤), a
 
 The table has the baselines' scores at the task's own number of steps. All had the same budget: nine learning rates
 (the grid widened at its edge) with three weight decays each, five on tasks above level 0, or none on generated
-problems, chosen on five seeds, then measured on twenty others; level 0 on a CPU, what is above it on a GPU. Where the
-best learning rate (*) or weight decay (†) was the last that the budget allowed to try, the rule may be better than
-that. `evoptim.runtime.calibration` has the numbers and the score as a function;
+problems, chosen on five seeds, then measured on twenty others; level 0 and mnist1d_gru on a CPU, the others on a GPU.
+Where the best learning rate (*) or weight decay (†) was the last that the budget allowed to try, the rule may be better
+than that. `evoptim.runtime.calibration` has the numbers and the score as a function;
 `experiments/calibration/calibrate.py` measures them.
 
 """
