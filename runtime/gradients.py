@@ -46,7 +46,7 @@ class Gradients:
         chunk: Replicas differentiated in one call, at least `FEWEST`.
         validation_chunk: The same where only losses are computed, on the validation set.
         work: What works the chunks off.
-        threads: With how many threads at the same time.
+        threads: With how many threads; streams are given their work by one.
         whole: Whether the last chunk is filled up: kernels of GPUs round by how many replicas are in a call.
     """
 

@@ -186,7 +186,8 @@ class _Population:
         start, batches = Start(regime), 0
         pending = deque(whole.split(plan.replicas))
         with working(plan.threads, device) as work:
-            gradients = Gradients(regime.task, plan.chunk, plan.validation_chunk, work, plan.threads, whole=not on_cpu)
+            callers = plan.threads if on_cpu else 1
+            gradients = Gradients(regime.task, plan.chunk, plan.validation_chunk, work, callers, whole=not on_cpu)
             while pending:
                 part = pending.popleft()
                 try:

@@ -64,7 +64,7 @@ def prepare(data: Path | None) -> None:
 
 def cheapest_first(names: Iterable[str]) -> list[str]:
     """Tasks by what a training takes."""
-    seconds = {name: step_seconds(get_task(name)) * get_task(name).steps for name in names}
+    seconds = {name: step_seconds(get_task(name)) * TASKS[name].steps for name in names}
     return sorted(seconds, key=lambda name: seconds[name])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evoptim.dsl import Rule, load, parse
+from evoptim.dsl import Rule, parse
 from evoptim.runtime.bytecode import compile_bytecode
 from evoptim.runtime.datasets import DATASETS
 
@@ -31,16 +31,15 @@ def drawn(count: int) -> list[str]:
     """Random rules that have bytecode, as text."""
     sys.path.insert(0, str(TESTS))
     from hypothesis import given, settings
-    from strategies import rules
+    from strategies import rules, with_lr_last
 
     found: dict[str, None] = {}
 
     @settings(max_examples=count, database=None, derandomize=True, deadline=None)
     @given(rule=rules(tame=True))
     def collect(rule: Rule) -> None:
-        hypers = rule.hypers if "lr" in rule.defaults else (*rule.hypers, load("sgd").hypers[0])
         if compile_bytecode(rule):
-            found[rule.replace(name=f"random_{len(found)}", hypers=hypers).text] = None
+            found[with_lr_last(rule).replace(name=f"random_{len(found)}").text] = None
 
     collect()
     return [*found]

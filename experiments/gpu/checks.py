@@ -6,14 +6,13 @@ Every check takes a device and raises AssertionError; `run_all` collects what ea
 from __future__ import annotations
 
 import copy
-import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from collecting import off, outcome
 
 from evoptim.codegen import compile_rule
 from evoptim.codegen.targets.triton.optimizer import TritonText
@@ -54,23 +53,18 @@ def train(rule: Rule, device: str, dtype: torch.dtype, data: Any, target: str = 
     return optimizer, params
 
 
-def off(found: torch.Tensor, expected: Any) -> float:
-    """The largest difference relative to the largest entry; infinite where only one of them is not finite."""
-    got = found.detach().double().cpu().numpy()
-    if (np.isfinite(got) != np.isfinite(expected)).any():
-        return float("inf")
-    finite = np.isfinite(expected)
-    scale = max(np.abs(expected[finite]).max(initial=0.0), 1e-30)
-    return float(np.abs(got - expected)[finite].max(initial=0.0) / scale)
+def apart(found: torch.Tensor, expected: Any) -> float:
+    """How far a tensor is off."""
+    return off(found.detach().double().cpu().numpy(), expected)
 
 
 def differences(rule: Rule, reference: Reference, optimizer: Any, params: Sequence[Any]) -> dict[str, float]:
     """The largest difference from the reference of parameters, as ``w``, and of each state."""
-    found = {"w": max(off(p, e) for p, e in zip(params, reference.params, strict=True))}
+    found = {"w": max(apart(p, e) for p, e in zip(params, reference.params, strict=True))}
     for buffer in (b for b in rule.buffers if b.kind != Kind.GLOBAL):
         name, values = buffer.name, zip(params, reference.state[buffer.name], strict=True)
         found[name] = max(
-            (off(optimizer.state[p][name], v) for p, v in values if name in optimizer.state[p]), default=0
+            (apart(optimizer.state[p][name], v) for p, v in values if name in optimizer.state[p]), default=0
         )
     return found
 
@@ -292,10 +286,5 @@ def run_all(device: str, names: Sequence[str] | None = None, seconds: float = 24
         if time.perf_counter() - began > seconds:
             said[name] = "not run: time is up"
             continue
-        try:
-            found = check()
-            said[name] = "ok" if found is None else f"ok, off by {found:.1e}"
-        except Exception as error:  # a check that fails is a result; the others run on
-            said[name] = f"FAILED {type(error).__name__}: {str(error)[:300]}"
-            traceback.print_exc(limit=4, file=sys.stderr)
+        said[name] = outcome(check)
     return said

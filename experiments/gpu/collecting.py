@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 
 def collect(result: dict[str, Any], parts: Iterable[tuple[str, Callable[[], Any]]], output: Path | None) -> bool:
     """Add what the parts give to a result by their names, printing and writing it after each; whether all is well.
@@ -33,3 +35,21 @@ def collect(result: dict[str, Any], parts: Iterable[tuple[str, Callable[[], Any]
             output.write_text(json.dumps(result, indent=2) + "\n")
     checks = result.get("checks", {})
     return not failed and not any(text.startswith("FAILED") for text in checks.values())
+
+
+def outcome(check: Callable[[], float | None]) -> str:
+    """What a check says: ``ok``, the difference found, or its failure, which is a result, so that others run on."""
+    try:
+        found = check()
+    except Exception as error:
+        traceback.print_exc(limit=4, file=sys.stderr)
+        return f"FAILED {type(error).__name__}: {str(error)[:300]}"
+    return "ok" if found is None else f"ok, off by {found:.1e}"
+
+
+def off(found: Any, wanted: Any) -> float:
+    """The largest difference relative to the largest entry; infinite where only one of them is not finite."""
+    if (np.isfinite(found) != np.isfinite(wanted)).any():
+        return float("inf")
+    finite = np.isfinite(wanted)
+    return float(np.abs(found - wanted)[finite].max(initial=0) / max(np.abs(wanted[finite]).max(initial=0), 1e-30))

@@ -5,9 +5,7 @@ Every check takes a `Place` and raises AssertionError; `run_all` collects what e
 
 from __future__ import annotations
 
-import sys
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from collecting import off, outcome
 
 from evoptim.dsl import Reference, Rule, load, parse, rule_names
 from evoptim.runtime import TASKS, Task, get_task, replay, train_population
@@ -98,14 +97,6 @@ def expected(rule: Rule) -> np.ndarray:
             made.step(split(g[k]))
         rows.append(np.concatenate([p.ravel() for p in made.params]))
     return np.stack(rows)
-
-
-def off(found: np.ndarray, wanted: np.ndarray) -> float:
-    """The largest difference relative to the largest entry; infinite where only one of them is not finite."""
-    if (np.isfinite(found) != np.isfinite(wanted)).any():
-        return float("inf")
-    finite = np.isfinite(wanted)
-    return float(np.abs(found - wanted)[finite].max(initial=0) / max(np.abs(wanted[finite]).max(initial=0), 1e-30))
 
 
 def check_agreement(rules: Sequence[Rule], place: Place, dtype: torch.dtype, processors: int) -> float:
@@ -222,13 +213,8 @@ def run_all(place: Place, names: Sequence[str] | None = None, tasks: Sequence[st
     open_tasks = [name for name, kind in TASKS.items() if kind.level < SEALED_LEVEL]
     for name, check in everything(place, names or rule_names(), tasks or open_tasks):
         began = time.perf_counter()
-        try:
-            with np.errstate(all="ignore"):
-                found = check()
-            text = "ok" if found is None else f"ok, off by {found:.1e}"
-        except Exception as error:  # a check that fails is a result; the others run on
-            text = f"FAILED {type(error).__name__}: {str(error)[:300]}"
-            traceback.print_exc(limit=4, file=sys.stderr)
+        with np.errstate(all="ignore"):
+            text = outcome(check)
         said[name] = f"{text}, {time.perf_counter() - began:.1f} s"
         print(f"  {name}: {said[name]}", flush=True)
     return said

@@ -53,9 +53,9 @@ class CudaKernel:
             name = f"step_{SUFFIXES[dtype]}".encode()
             self._call("cuModuleGetFunction", ctypes.byref(self.function), module, name)
 
-    def launch(self, call: c.Call, stage: int, blocks: int, shared: int) -> None:
+    def launch(self, call: c.Call, jobs: int, blocks: int, shared: int) -> None:
         """Run on the current stream, in so many blocks with so many bytes of shared memory each."""
-        number = ctypes.c_int32(stage)
+        number = ctypes.c_int32(jobs)
         pointers = [ctypes.cast(ctypes.byref(x), ctypes.c_void_p) for x in (call, number)]
         stream = ctypes.c_void_p(torch.cuda.current_stream(self.device).cuda_stream)
         sizes = (ctypes.c_uint(n) for n in (blocks, 1, 1, self.threads, 1, 1, shared))

@@ -82,8 +82,8 @@ extern __shared__ __align__(16) double pool[];
 """
 _RUN = 'extern "C" void run_{0}(const Batch* batch) {{ run_batch<{1}>(*batch); }}'
 _STEP = """\
-extern "C" __global__ void __launch_bounds__(THREADS, 1024 / THREADS) step_{0}(const Call call, const int32_t stage) {{
-    run_block(call, *reinterpret_cast<Desk<{1}>*>(pool), stage);
+extern "C" __global__ void __launch_bounds__(THREADS, 1024 / THREADS) step_{0}(const Call call, const int32_t jobs) {{
+    run_block(call, *reinterpret_cast<Desk<{1}>*>(pool), jobs);
 }}"""
 
 

@@ -18,7 +18,7 @@ from instructions import PRIMITIVES, assert_near, executed, meant, stepwise
 from rounding import Make, assert_agrees
 from rules import SAMPLE, SEEDS
 from shimmed import COMPILER, ShimKernel
-from strategies import rules
+from strategies import rules, with_lr_last
 
 from evoptim.dsl import Reference, Rule, load, parse, rule_names
 from evoptim.runtime.bytecode import compile_bytecode
@@ -159,8 +159,7 @@ def test_all_rules_of_the_zoo_agree_with_the_reference(way: Way) -> None:
 
 @given(rule=rules(tame=True), way=st.sampled_from(WAYS))
 def test_random_rules_agree_with_the_reference(rule: Rule, way: Way) -> None:
-    if "lr" not in rule.defaults:
-        rule = rule.replace(hypers=(*rule.hypers, load("sgd").hypers[0]))
+    rule = with_lr_last(rule)
     if compile_bytecode(rule):
         assert_agrees(trained([rule], way).numpy(), lambda make: reference(rule, make=make))
 

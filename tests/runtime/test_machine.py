@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from rounding import Make, assert_agrees
-from strategies import rules
+from strategies import rules, with_lr_last
 
 from evoptim.dsl import OPS, Op, Reference, Rule, load, parse, rule_names
 from evoptim.dsl.check import reduction_of
@@ -107,8 +107,7 @@ def test_all_rules_but_those_of_matrix_products_are_compiled() -> None:
 @given(rule=rules(tame=True), vary=st.booleans(), compiled=st.booleans())
 def test_random_rules(rule: Rule, vary: bool, compiled: bool) -> None:
     settings = [{"lr": 0.1 * (i + 1 if vary else 1)} for i in range(3)] if "lr" in rule.defaults else [{}] * 3
-    if "lr" not in rule.defaults:
-        rule = rule.replace(hypers=(*rule.hypers, load("sgd").hypers[0]))
+    rule = with_lr_last(rule)
     assert_agrees(*run(rule, settings, compiled))
 
 

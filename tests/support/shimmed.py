@@ -22,8 +22,8 @@ from evoptim.runtime.interpreter.source import device_source
 HERE = Path(__file__).parent / "cuda_shim"
 COMPILER = shutil.which("g++")
 _LAUNCH = """
-extern "C" void launch(const Call* call, const int32_t stage, const int64_t blocks) {
-    launch_blocks(blocks, THREADS, [=] { KERNEL(*call, stage); });
+extern "C" void launch(const Call* call, const int32_t jobs, const int64_t blocks) {
+    launch_blocks(blocks, THREADS, [=] { KERNEL(*call, jobs); });
 }
 """
 _OPTIONS = "-O1 -std=c++20 -fPIC -shared -ffp-contract=off -pthread".split()
@@ -44,16 +44,16 @@ class ShimKernel:
         self, dtype: torch.dtype, threads: int = 8, each: int = 4, processors: int = 1, options: tuple[str, ...] = ()
     ) -> None:
         self.threads, self.each, self.processors = threads, each, processors
-        self.launched: list[tuple[int, int]] = []  # stage and blocks
+        self.launched: list[tuple[int, int]] = []  # jobs and blocks
         source = device_source(instruction_set(), threads, each)
         self.library = _compiled(source, SUFFIXES[dtype], options)
 
-    def launch(self, call: c.Call, stage: int, blocks: int, shared: int) -> None:
+    def launch(self, call: c.Call, jobs: int, blocks: int, shared: int) -> None:
         """Run all blocks."""
         assert shared <= SHARED
         assert blocks > 0
-        self.launched.append((stage, blocks))
-        self.library.launch(ctypes.byref(call), ctypes.c_int32(stage), ctypes.c_int64(blocks))
+        self.launched.append((jobs, blocks))
+        self.library.launch(ctypes.byref(call), ctypes.c_int32(jobs), ctypes.c_int64(blocks))
 
 
 @functools.cache

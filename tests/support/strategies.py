@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from evoptim.dsl import OPS, Assign, Buffer, Domain, Hyper, If, Kind, Node, Op, Reduce, Rule, const, kind_of, name
+from evoptim.dsl import OPS, Assign, Buffer, Domain, Hyper, If, Kind, Node, Op, Reduce, Rule, const, kind_of, load, name
 from evoptim.dsl.check import derived_kind, reduction_of
 from evoptim.dsl.derived import expand
 from evoptim.dsl.kinds import STATE_KINDS
@@ -394,6 +394,11 @@ def rules(
             look at the gradient as it came. Two executors in float64 agree within rounding on such rules.
     """
     return _Builder(draw, reductions, branches, globals_, tame).rule()
+
+
+def with_lr_last(rule: Rule) -> Rule:
+    """The rule with SGD's learning rate behind its hyperparameters, if it has none: what is trained has one."""
+    return rule if "lr" in rule.defaults else rule.replace(hypers=(*rule.hypers, load("sgd").hypers[0]))
 
 
 def primitive_ops(rule: Rule) -> set[str]:
